@@ -1,0 +1,113 @@
+//! Connected components of a mask: which pixels hang together.
+//!
+//! Rows are cut into runs, and runs that touch a run of the row above are joined by union-find: the work
+//! follows the number of runs, which is far below the number of pixels.
+
+use crate::{Labels, Size};
+
+/// Which pixels are neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connectivity {
+    /// Pixels that share an edge.
+    Four,
+    /// Pixels that share an edge or a corner.
+    Eight,
+}
+
+/// Numbers the connected components of `mask` 1, 2, 3 … in the order in which a row-major scan meets them.
+///
+/// # Panics
+/// If `mask` does not have `size.area_px()` elements.
+pub fn label_components(mask: &[bool], size: Size, connectivity: Connectivity) -> Labels {
+    assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
+    let mut labels = Labels::background(size);
+    let (runs, mut parents) = joined_runs(mask, size, connectivity);
+    let mut ids = vec![0; runs.len()];
+    let mut next = 0;
+    for (index, run) in runs.iter().enumerate() {
+        let root = root_of(&mut parents, index);
+        // A root is the first run of its component: it gets a number before any other run asks for it.
+        if root == index {
+            next += 1;
+            ids[index] = next;
+        }
+        labels.ids[run.start..run.end].fill(ids[root]);
+    }
+    labels
+}
+
+/// Number of pixels of each object, indexed by id; entry 0 is the background.
+///
+/// The answer is as long as the highest id: call [`Labels::renumber`] first on labels that were read from a
+/// file.
+pub fn areas_px(labels: &Labels) -> Vec<usize> {
+    let mut areas_px = vec![0; labels.highest_id() as usize + 1];
+    for &id in &labels.ids {
+        areas_px[id as usize] += 1;
+    }
+    areas_px
+}
+
+/// Neighbouring foreground pixels of one row, as indices into the raster.
+struct Run {
+    start: usize,
+    end: usize,
+}
+
+fn joined_runs(mask: &[bool], size: Size, connectivity: Connectivity) -> (Vec<Run>, Vec<usize>) {
+    let (mut runs, mut parents) = (Vec::new(), Vec::new());
+    let mut above = 0..0;
+    for y in 0..size.height_px {
+        let first = runs.len();
+        push_runs(&mut runs, mask, y * size.width_px..(y + 1) * size.width_px);
+        parents.extend(first..runs.len());
+        join_rows(&runs, &mut parents, above, size.width_px, connectivity);
+        above = first..runs.len();
+    }
+    (runs, parents)
+}
+
+fn push_runs(runs: &mut Vec<Run>, mask: &[bool], row: std::ops::Range<usize>) {
+    let mut at = row.start;
+    while let Some(skip) = mask[at..row.end].iter().position(|&inside| inside) {
+        let start = at + skip;
+        let length = mask[start..row.end].iter().position(|&inside| !inside);
+        at = length.map_or(row.end, |length| start + length);
+        runs.push(Run { start, end: at });
+    }
+}
+
+/// Joins the runs after `above` with those of `above` that they touch; both are sorted, so one walk is
+/// enough.
+fn join_rows(
+    runs: &[Run],
+    parents: &mut [usize],
+    above: std::ops::Range<usize>,
+    width_px: usize,
+    connectivity: Connectivity,
+) {
+    let reach = usize::from(connectivity == Connectivity::Eight);
+    let (mut upper, mut lower) = (above.start, above.end);
+    while upper < above.end && lower < runs.len() {
+        let (high, low) = (&runs[upper], &runs[lower]);
+        let (start, end) = (high.start + width_px, high.end + width_px);
+        if start < low.end + reach && low.start < end + reach {
+            join(parents, upper, lower);
+        }
+        if end < low.end { upper += 1 } else { lower += 1 }
+    }
+}
+
+fn root_of(parents: &mut [usize], mut index: usize) -> usize {
+    while parents[index] != index {
+        parents[index] = parents[parents[index]];
+        index = parents[index];
+    }
+    index
+}
+
+/// The smaller index becomes the root, so that a root is the first run of its component.
+fn join(parents: &mut [usize], one: usize, other: usize) {
+    let (one, other) = (root_of(parents, one), root_of(parents, other));
+    parents[one.max(other)] = one.min(other);
+}

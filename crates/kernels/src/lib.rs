@@ -1,0 +1,32 @@
+//! Arithmetic on plain slices: what the methods spend their time in, and nothing else.
+//!
+//! A kernel takes slices and a [`Size`], and gives slices or [`Labels`]; it knows no file, no tensor, no
+//! slide. Rasters are row-major: the pixel at column `x`, row `y` is at `y * width_px + x`. Masks are
+//! `&[bool]`. Every kernel gives the same bytes on any number of threads: work is split by rows or by fixed
+//! blocks, and reductions are added up in a fixed order.
+//!
+//! NaN and empty pictures are answered, not refused. Only a slice that does not fill its [`Size`] stops a
+//! kernel, with a panic: no file can cause that, it is a defect in the caller.
+//!
+//! Reading order: [`size`], [`stain`] (colour to haematoxylin), [`threshold`], [`morphology`], [`distance`],
+//! [`components`], [`maxima`], [`watershed`], then what is measured on the result: [`region`], [`contours`],
+//! which [`polygon`] turns back into pixels.
+
+pub mod components;
+pub mod contours;
+pub mod distance;
+pub mod gaussian;
+pub mod labels;
+pub mod maxima;
+pub mod morphology;
+pub mod network;
+pub mod polygon;
+pub mod region;
+pub mod resample;
+pub mod size;
+pub mod stain;
+pub mod threshold;
+pub mod watershed;
+
+pub use labels::Labels;
+pub use size::Size;

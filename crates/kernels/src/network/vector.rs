@@ -1,0 +1,325 @@
+//! A register of floats, in three widths, so that each kernel is written once.
+//!
+//! A kernel is generic over [`Vector`] and `#[inline(always)]`; a caller compiled for the instruction set
+//! (`#[target_feature]`, made by the `run_on!` macro) instantiates it, so that the whole loop nest is built for that
+//! set.
+
+use std::sync::OnceLock;
+
+/// Which instructions the kernels use. A value is proof that the processor has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path(pub(crate) Instructions);
+
+/// The instruction sets that kernels are built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instructions {
+    /// 16 floats a register.
+    Avx512,
+    /// 8 floats a register, fused multiply-add.
+    Avx2,
+    /// Whatever the compiler makes of arrays of 8 floats.
+    Portable,
+}
+
+impl Path {
+    /// The widest path that this processor has, unless `MICROTOME_VECTOR` names a narrower one.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Path> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let wanted = std::env::var("MICROTOME_VECTOR").unwrap_or_default();
+            let available = Self::available();
+            available.iter().copied().find(|path| path.name() == wanted).unwrap_or(available[0])
+        })
+    }
+
+    /// The paths that this processor has, widest first; never empty.
+    pub fn available() -> Vec<Self> {
+        let mut paths = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                paths.push(Self(Instructions::Avx512));
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                paths.push(Self(Instructions::Avx2));
+            }
+        }
+        paths.push(Self(Instructions::Portable));
+        paths
+    }
+
+    /// The name that `MICROTOME_VECTOR` takes.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Instructions::Avx512 => "avx512",
+            Instructions::Avx2 => "avx2",
+            Instructions::Portable => "portable",
+        }
+    }
+}
+
+/// A register of `LANES` floats.
+///
+/// # Safety
+/// `load` and `store` touch `LANES` floats from the pointer on; the instruction set must be there.
+pub(crate) trait Vector: Copy {
+    const LANES: usize;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn splat(value: f32) -> Self;
+    /// `self + a * b`.
+    unsafe fn plus_product(self, a: Self, b: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn max(self, other: Self) -> Self;
+    unsafe fn min(self, other: Self) -> Self;
+    /// Nearest integer, ties to even.
+    unsafe fn round(self) -> Self;
+    /// 2 to the power of `self`, a whole number in -126..=127.
+    unsafe fn exp2_whole(self) -> Self;
+    /// `self > 0 ? yes : no`, lane by lane.
+    unsafe fn where_positive(self, yes: Self, no: Self) -> Self;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        unsafe { Self::splat(0.0) }
+    }
+
+    /// e to the power of `self` for `self <= 0`, to 2 units in the last place; below -87 it gives about 1e-38.
+    ///
+    /// Range reduction by ln 2 in two parts and a polynomial of degree 6 (the scheme of Cephes' `expf`).
+    #[inline(always)]
+    unsafe fn exp_of_negative(self) -> Self {
+        unsafe {
+            let x = self.max(Self::splat(-87.0)).min(Self::zero());
+            let n = x.mul(Self::splat(std::f32::consts::LOG2_E)).round();
+            let r = x.plus_product(n, Self::splat(-0.693_359_4)).plus_product(n, Self::splat(2.121_944_4e-4));
+            let mut p = Self::splat(1.987_569_1e-4);
+            for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0] {
+                p = Self::splat(coefficient).plus_product(p, r);
+            }
+            p.mul(n.exp2_whole())
+        }
+    }
+
+    /// The sum of the lanes, pairwise in a fixed order.
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let mut lanes = [0.0f32; 16];
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+}
+
+/// Eight floats that the compiler vectorises as it can.
+#[derive(Clone, Copy)]
+pub(crate) struct Array8([f32; 8]);
+
+impl Array8 {
+    #[inline(always)]
+    fn map2(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
+impl Vector for Array8 {
+    const LANES: usize = 8;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 8])
+    }
+    #[inline(always)]
+    unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.map2(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.map2(other, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        self.map2(other, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // Adding and taking away 1.5 · 2^23 rounds to the nearest whole number, ties to even, for |x| < 2^22.
+        const SHIFT: f32 = 12_582_912.0;
+        Self(self.0.map(|a| (a + SHIFT) - SHIFT))
+    }
+    #[inline(always)]
+    unsafe fn exp2_whole(self) -> Self {
+        Self(self.0.map(|a| f32::from_bits(((a as i32 + 127) << 23) as u32)))
+    }
+    #[inline(always)]
+    unsafe fn where_positive(self, yes: Self, no: Self) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] > 0.0 { yes.0[i] } else { no.0[i] }))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    /// Sixteen floats.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    impl Vector for Avx512 {
+        const LANES: usize = 16;
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            Self(unsafe { _mm512_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+            Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            Self(unsafe { _mm512_max_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn min(self, other: Self) -> Self {
+            Self(unsafe { _mm512_min_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn round(self) -> Self {
+            Self(unsafe { _mm512_roundscale_ps::<0>(self.0) })
+        }
+        #[inline(always)]
+        unsafe fn exp2_whole(self) -> Self {
+            unsafe {
+                let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+                Self(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn where_positive(self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, _mm512_setzero_ps());
+                Self(_mm512_mask_blend_ps(positive, no.0, yes.0))
+            }
+        }
+    }
+
+    /// Eight floats with fused multiply-add.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256);
+
+    impl Vector for Avx2 {
+        const LANES: usize = 8;
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            Self(unsafe { _mm256_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+            Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            Self(unsafe { _mm256_max_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn min(self, other: Self) -> Self {
+            Self(unsafe { _mm256_min_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn round(self) -> Self {
+            Self(unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+        }
+        #[inline(always)]
+        unsafe fn exp2_whole(self) -> Self {
+            unsafe {
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
+                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn where_positive(self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let positive = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, _mm256_setzero_ps());
+                Self(_mm256_blendv_ps(no.0, yes.0, positive))
+            }
+        }
+    }
+}
+
+/// Makes `fn $name(path, arguments)` that runs the generic `$kernel::<V, OUTPUTS, VECTORS>` on the given path.
+///
+/// `OUTPUTS × VECTORS` accumulators, plus what is loaded, must fit the register file: 32 registers with AVX-512,
+/// 16 otherwise.
+macro_rules! run_on {
+    ($visibility:vis fn $name:ident = $kernel:ident($($argument:ident: $type:ty),* $(,)?)) => {
+        #[allow(clippy::too_many_arguments)] // Mirrors the kernel that it instantiates.
+        $visibility fn $name(path: $crate::network::vector::Path, $($argument: $type),*) {
+            use $crate::network::vector::{Array8, Instructions};
+            #[cfg(target_arch = "x86_64")]
+            use $crate::network::vector::x86;
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f")]
+            unsafe fn avx512($($argument: $type),*) {
+                unsafe { $kernel::<x86::Avx512, 8, 2>($($argument),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($argument: $type),*) {
+                unsafe { $kernel::<x86::Avx2, 4, 2>($($argument),*) }
+            }
+            // SAFETY: a `Path` is only made where the processor has its instructions; the kernel's own
+            // demands on its arguments are the caller's.
+            match path.0 {
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx512 => unsafe { avx512($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx2 => unsafe { avx2($($argument),*) },
+                _ => unsafe { $kernel::<Array8, 4, 1>($($argument),*) },
+            }
+        }
+    };
+}
+pub(crate) use run_on;

@@ -1,0 +1,1 @@
+//! The science and the project: nuclei, metrics, export, report.

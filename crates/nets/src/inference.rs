@@ -1,0 +1,170 @@
+//! The confidence network without tensors: batch norm folded into the convolutions, tiles with a halo.
+//!
+//! Every output pixel sees [`REACH_PX`](crate::confidence::REACH_PX) pixels around it, so a tile that is read with
+//! that much halo gives the very bytes that the whole picture gives, in bounded memory.
+
+use crate::confidence::{DILATIONS, REACH_PX, WIDTH};
+use crate::weights::{NamedTensor, named};
+use microtome_kernels::Size;
+use microtome_kernels::network::Planes;
+use microtome_kernels::network::convolution::{Convolution, Epilogue, convolve};
+use microtome_vault::Result;
+
+/// Side of a tile's inner part, in pixels. With its halo and 8 channels in three copies it takes about 140 MB.
+const TILE_PX: usize = 1024;
+/// Batch norm's ε.
+const EPSILON: f32 = 1e-5;
+
+/// The confidence network, ready to be applied.
+#[derive(Clone, Debug)]
+pub struct FoldedNetwork {
+    stem: FoldedLayer,
+    blocks: Vec<[FoldedLayer; 2]>,
+    head: FoldedLayer,
+    epsilon: f32,
+}
+
+#[derive(Clone, Debug)]
+struct FoldedLayer {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    convolution: Convolution,
+}
+
+impl FoldedNetwork {
+    /// Folds the weights of a [`ConfidenceNetwork`](crate::confidence::ConfidenceNetwork) of three inputs; `epsilon`
+    /// is that of x' = (1−ε)·x + ε.
+    ///
+    /// # Errors
+    /// `Input` when a tensor is missing or of another shape: the model is of another architecture.
+    pub fn new(weights: &[NamedTensor], epsilon: f32) -> Result<Self> {
+        let outputs = weights.iter().find(|tensor| tensor.name == "head.bias").map_or(1, |t| t.values.len());
+        let blocks = DILATIONS.iter().enumerate().map(|(index, &dilation)| {
+            let layer = |part| fold(weights, &format!("blocks.{index}.{part}"), WIDTH, dilation);
+            Ok([layer("first")?, layer("second")?])
+        });
+        let head = Convolution { inputs: WIDTH, outputs, kernel: 1, dilation: 1 };
+        Ok(Self {
+            stem: fold(weights, "stem", 3, 1)?,
+            blocks: blocks.collect::<Result<_>>()?,
+            head: FoldedLayer {
+                weight: named(weights, "head.weight", &[outputs, WIDTH, 1, 1])?.values.clone(),
+                bias: named(weights, "head.bias", &[outputs])?.values.clone(),
+                convolution: head,
+            },
+            epsilon,
+        })
+    }
+
+    /// Output channels K.
+    pub fn channels(&self) -> usize {
+        self.head.convolution.outputs
+    }
+
+    /// The confidence of each output channel: `rgb` is interleaved, `[height, width, 3]`; gives
+    /// `[K, height, width]`, 0 to 1.
+    pub fn confidence(&self, rgb: &[u8], size: Size) -> Vec<f32> {
+        let mut confidence = vec![0.0; self.channels() * size.area_px()];
+        for top in (0..size.height_px).step_by(TILE_PX) {
+            for left in (0..size.width_px).step_by(TILE_PX) {
+                self.fill_tile(rgb, size, left, top, &mut confidence);
+            }
+        }
+        confidence
+    }
+
+    /// [`Self::run`] for golden tests, which hold planes.
+    #[cfg(test)]
+    pub(crate) fn run_for_test(&self, planes: &[f32], width_px: usize, height_px: usize) -> Vec<f32> {
+        self.run(planes, Size::new(width_px, height_px))
+    }
+
+    fn fill_tile(&self, rgb: &[u8], size: Size, left: usize, top: usize, confidence: &mut [f32]) {
+        let (x, width) = with_halo(left, size.width_px);
+        let (y, height) = with_halo(top, size.height_px);
+        let tile = Size::new(width, height);
+        let maps = self.run(&planar(rgb, size, x, y, tile, self.epsilon), tile);
+        let inner = Size::new(TILE_PX.min(size.width_px - left), TILE_PX.min(size.height_px - top));
+        for channel in 0..self.channels() {
+            for row in 0..inner.height_px {
+                let from = channel * tile.area_px() + tile.index(left - x, top - y + row);
+                let to = channel * size.area_px() + size.index(left, top + row);
+                confidence[to..to + inner.width_px].copy_from_slice(&maps[from..from + inner.width_px]);
+            }
+        }
+    }
+
+    /// `planes` is `[3, height, width]`.
+    fn run(&self, planes: &[f32], size: Size) -> Vec<f32> {
+        let mut x = self.stem.apply(planes, size, true);
+        for [first, second] in &self.blocks {
+            let change = second.apply(&first.apply(&x, size, true), size, true);
+            x.iter_mut().zip(&change).for_each(|(x, change)| *x += change);
+        }
+        let mut logits = self.head.apply(&x, size, false);
+        logits.iter_mut().for_each(|logit| *logit = 1.0 / (1.0 + (-*logit).exp()));
+        logits
+    }
+}
+
+impl FoldedLayer {
+    fn apply(&self, x: &[f32], size: Size, bend: bool) -> Vec<f32> {
+        let shape = Planes { images: 1, channels: self.convolution.inputs, size };
+        let epilogue = if bend { Epilogue::BiasElu(&self.bias) } else { Epilogue::Bias(&self.bias) };
+        convolve(x, shape, &self.weight, self.convolution, epilogue)
+    }
+}
+
+/// γ/σ into the weight, β − mean·γ/σ as the bias.
+fn fold(weights: &[NamedTensor], path: &str, inputs: usize, dilation: usize) -> Result<FoldedLayer> {
+    let get = |name: &str, shape: &[usize]| named(weights, &format!("{path}.{name}"), shape);
+    let weight = &get("weight", &[WIDTH, inputs, 3, 3])?.values;
+    let (gamma, beta) = (&get("gamma", &[WIDTH])?.values, &get("beta", &[WIDTH])?.values);
+    let mean = &get("running_mean", &[WIDTH])?.values;
+    let variance = &get("running_variance", &[WIDTH])?.values;
+    let scale: Vec<f32> = (0..WIDTH).map(|c| gamma[c] / (variance[c] + EPSILON).sqrt()).collect();
+    Ok(FoldedLayer {
+        weight: weight.iter().enumerate().map(|(i, w)| w * scale[i / (inputs * 9)]).collect(),
+        bias: (0..WIDTH).map(|c| beta[c] - mean[c] * scale[c]).collect(),
+        convolution: Convolution { inputs, outputs: WIDTH, kernel: 3, dilation },
+    })
+}
+
+/// Where a tile that begins at `start` begins with its halo, and how long it is with both halos.
+fn with_halo(start: usize, length: usize) -> (usize, usize) {
+    let first = start.saturating_sub(REACH_PX);
+    let last = (start + TILE_PX + REACH_PX).min(length);
+    (first, last - first)
+}
+
+/// A window of interleaved RGB as planes of (1−ε)·x + ε.
+pub(crate) fn planar(rgb: &[u8], size: Size, left: usize, top: usize, window: Size, epsilon: f32) -> Vec<f32> {
+    let table: [f32; 256] = std::array::from_fn(|v| (1.0 - epsilon) * (v as f32 / 255.0) + epsilon);
+    let mut planes = vec![0.0; 3 * window.area_px()];
+    for (channel, plane) in planes.chunks_exact_mut(window.area_px().max(1)).enumerate() {
+        for (y, row) in plane.chunks_exact_mut(window.width_px).enumerate() {
+            let start = 3 * size.index(left, top + y) + channel;
+            for (value, source) in row.iter_mut().zip(rgb[start..].iter().step_by(3)) {
+                *value = table[usize::from(*source)];
+            }
+        }
+    }
+    planes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confidence::ConfidenceNetwork;
+    use crate::initialise::Initialiser;
+
+    #[test]
+    fn tiles_give_the_bytes_of_the_whole() {
+        let network = ConfidenceNetwork::new(3, 2, &mut Initialiser::new(3));
+        let folded = FoldedNetwork::new(&crate::weights::collect(&network), 0.05).unwrap();
+        let size = Size::new(TILE_PX + 130, 190);
+        let rgb: Vec<u8> = (0..3 * size.area_px()).map(|i| (i * 7919 % 251) as u8).collect();
+        let whole = folded.run(&planar(&rgb, size, 0, 0, size, 0.05), size);
+        assert!(folded.confidence(&rgb, size) == whole);
+    }
+}

@@ -1,0 +1,41 @@
+//! Convolution 1×1 with bias.
+
+use super::fused::FusedOps;
+use crate::device::has_our_kernels;
+use crate::initialise::Initialiser;
+use burn::backend::Dispatch;
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+
+/// A linear map of the channels of each pixel.
+#[derive(Module, Debug)]
+pub struct Pointwise {
+    /// `[outputs, inputs, 1, 1]`.
+    pub(crate) weight: Param<Tensor<4>>,
+    /// `[outputs]`.
+    pub(crate) bias: Param<Tensor<1>>,
+}
+
+impl Pointwise {
+    /// A map from `inputs` to `outputs` channels.
+    pub fn new(inputs: usize, outputs: usize, initialiser: &mut Initialiser) -> Self {
+        Self {
+            weight: initialiser.uniform([outputs, inputs, 1, 1], inputs),
+            bias: initialiser.uniform([outputs], inputs),
+        }
+    }
+
+    /// # Shapes
+    /// - input `[images, inputs, height, width]`, output `[images, outputs, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let outputs = self.bias.dims()[0];
+        let weight = self.weight.val();
+        let z = match has_our_kernels(&x.device()) {
+            true => Tensor::from_dispatch(Dispatch::conv_same(x.into_dispatch(), weight.into_dispatch(), 1)),
+            false => conv2d(x, weight, None, ConvOptions::new([1, 1], [0, 0], [1, 1], 1)),
+        };
+        z + self.bias.val().reshape([1, outputs, 1, 1])
+    }
+}

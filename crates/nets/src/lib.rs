@@ -1,0 +1,23 @@
+//! Networks, losses, training loops and model files. **The only crate that names burn.**
+//!
+//! It knows pixels as slices (planar, 0 to 1) and never a picture file, a slide, a project or a label: what it trains
+//! on is [`training::TrainingPicture`], which has no place for truth.
+//!
+//! Reading order: [`confidence`] (the network of the contrastive method) and [`feature`], made of [`layers`];
+//! [`contrastive`] (patches, samplers, similarities, loss); [`training`] (the loop, its checkpoints);
+//! [`inference`] (batch norm folded, no tensors); [`weights`] (names and files).
+
+pub mod confidence;
+pub mod contrastive;
+pub mod device;
+pub mod feature;
+pub mod inference;
+pub mod initialise;
+pub mod layers;
+pub mod random;
+pub mod soft_target;
+pub mod training;
+pub mod weights;
+
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,170 @@
+//! Weights by name, in memory and as safetensors: the format that Python reads and that executes nothing.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+use microtome_vault::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// Most tensors that a model file may hold: ten times what a ResNet-50 has.
+const MOST_TENSORS: usize = 4_000;
+
+/// A tensor of a network under its path in the network, `blocks.0.first.weight` say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Path in the network.
+    pub name: String,
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+    /// Values, last axis fastest.
+    pub values: Vec<f32>,
+}
+
+/// All weights and running statistics of a network, in the order of its layers.
+pub type Weights = Vec<NamedTensor>;
+
+/// The tensor of that name.
+///
+/// # Errors
+/// `Input` when there is none, or its shape is another.
+pub fn named<'a>(weights: &'a [NamedTensor], name: &str, shape: &[usize]) -> Result<&'a NamedTensor> {
+    let found = weights.iter().find(|tensor| tensor.name == name).ok_or_else(|| {
+        Error::input(format!("the model has no tensor “{name}”, so it is of another architecture"))
+    })?;
+    if found.shape != shape {
+        let found = &found.shape;
+        return Err(Error::input(format!(
+            "the model's tensor “{name}” has shape {found:?} where this architecture has {shape:?}"
+        )));
+    }
+    Ok(found)
+}
+
+/// Reads the weights out of a network.
+pub(crate) fn collect<M: Module>(network: &M) -> Weights {
+    let mut collector = Collector { path: Vec::new(), weights: Vec::new() };
+    network.visit(&mut collector);
+    collector.weights
+}
+
+struct Collector {
+    path: Vec<String>,
+    weights: Weights,
+}
+
+impl ModuleVisitor for Collector {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let shape = tensor.dims().to_vec();
+        let values = floats(tensor);
+        self.weights.push(NamedTensor { name: self.path.join("."), shape, values });
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+}
+
+/// The values of a tensor on this side of the device.
+pub(crate) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec::<f32>().expect("networks compute in single precision")
+}
+
+/// Puts weights into a network of the same architecture.
+pub(crate) fn apply<M: Module>(network: M, weights: &[NamedTensor]) -> Result<M> {
+    let mut applier = Applier { path: Vec::new(), weights, failure: None };
+    let network = network.map(&mut applier);
+    match applier.failure {
+        Some(failure) => Err(failure),
+        None => Ok(network),
+    }
+}
+
+struct Applier<'a> {
+    path: Vec<String>,
+    weights: &'a [NamedTensor],
+    failure: Option<Error>,
+}
+
+impl ModuleMapper for Applier<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.val().dims();
+        match named(self.weights, &self.path.join("."), &shape) {
+            Ok(found) => param.map(|old| {
+                let new = Tensor::from_data(TensorData::new(found.values.clone(), shape), &old.device());
+                if old.is_require_grad() { new.require_grad() } else { new }
+            }),
+            Err(failure) => {
+                self.failure.get_or_insert(failure);
+                param
+            }
+        }
+    }
+}
+
+/// Weights and text as the bytes of a safetensors file.
+///
+/// # Errors
+/// `Bug` when the library refuses its own format.
+pub fn to_safetensors(weights: &[NamedTensor], texts: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let bytes: Vec<Vec<u8>> =
+        weights.iter().map(|tensor| tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views: Vec<(&str, TensorView<'_>)> = weights
+        .iter()
+        .zip(&bytes)
+        .map(|(tensor, bytes)| {
+            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
+            view.map(|view| (tensor.name.as_str(), view))
+        })
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| Error::bug(format!("weights cannot be written as safetensors ({error})")))?;
+    let texts: HashMap<String, String> = texts.clone().into_iter().collect();
+    serialize(views, Some(texts))
+        .map_err(|error| Error::bug(format!("weights cannot be written as safetensors ({error})")))
+}
+
+/// Weights and text from the bytes of a safetensors file; weights come back sorted by name.
+///
+/// # Errors
+/// `Input` when the bytes are not safetensors of single-precision floats.
+pub fn from_safetensors(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, String>)> {
+    let broken = |why: String| {
+        Error::input(format!("not a readable safetensors model ({why})"))
+            .advise("train it again with `microtome nuclei train`, or copy it again if it was copied")
+    };
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| broken(error.to_string()))?;
+    let texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
+    if tensors.len() > MOST_TENSORS {
+        return Err(broken(format!("{} tensors", tensors.len())));
+    }
+    let mut weights: Weights = tensors
+        .iter()
+        .map(|(name, view)| match view.dtype() {
+            Dtype::F32 => Ok(NamedTensor {
+                name: name.to_owned(),
+                shape: view.shape().to_vec(),
+                values: view.data().chunks_exact(4).map(little_endian).collect(),
+            }),
+            other => Err(broken(format!("tensor “{name}” is of type {other:?}, not F32"))),
+        })
+        .collect::<Result<_>>()?;
+    weights.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((weights, texts))
+}
+
+fn little_endian(bytes: &[u8]) -> f32 {
+    f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
