@@ -6,7 +6,9 @@ use microtome_kernels::network::normalisation::{Affine, affine_elu, backward, mo
 use std::time::Instant;
 
 fn main() {
-    let shape = Planes { images: 10, channels: 8, size: Size::new(300, 300) };
+    let side: usize = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(300);
+    let images = std::env::args().nth(2).and_then(|a| a.parse().ok()).unwrap_or(10);
+    let shape = Planes { images, channels: 8, size: Size::new(side, side) };
     let layer = Convolution { inputs: 8, outputs: 8, kernel: 3, dilation: 5 };
     let x: Vec<f32> = (0..shape.len()).map(|i| (i as f32 * 0.37).sin()).collect();
     let w: Vec<f32> = (0..layer.weights()).map(|i| (i as f32 * 0.11).cos() * 0.1).collect();

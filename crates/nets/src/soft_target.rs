@@ -13,6 +13,8 @@ pub struct SoftTargetConfig {
     pub crop_px: usize,
     /// Pictures in a batch.
     pub batch: usize,
+    /// Crops of each picture in an epoch.
+    pub repeats: usize,
     /// Passes over the pictures.
     pub epochs: usize,
     /// Adam's highest step; it rises over the first tenth and falls along a cosine.

@@ -178,6 +178,13 @@ impl Objective {
         }
     }
 
+    fn repeats(&self) -> usize {
+        match self {
+            Self::Contrastive(_) => 1,
+            Self::SoftTarget(config) => config.repeats,
+        }
+    }
+
     fn epsilon(&self) -> f32 {
         match self {
             Self::Contrastive(config) => config.epsilon,

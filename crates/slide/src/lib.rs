@@ -1,15 +1,16 @@
 //! Pictures in: formats, resolution, typed geometry.
 //!
-//! A file becomes a [`Picture`]: 8-bit RGB on white, its resolution if the file states one that a microscope could
-//! have, the checksum of its bytes, and a warning for everything that was not taken as it is. PNG, JPEG, BMP and TIFF
-//! are told apart by their first bytes, never by their names.
+//! A file becomes a [`Picture`]: 8-bit RGB on white, its resolution if the file states one that a microscope
+//! could have, the checksum of its bytes, and a warning for everything that was not taken as it is. PNG,
+//! JPEG, BMP and TIFF are told apart by their first bytes, never by their names.
 //!
 //! **Invariant.** Files are hostile until proven otherwise: every size that a file states passes a
-//! [`Budget`](microtome_vault::Budget) before memory is taken, a decoder that fails or panics becomes an error that
-//! names the file, and a file that ends too early is an error, not a picture with a grey bottom.
+//! [`Budget`](microtome_vault::Budget) before memory is taken, a decoder that fails or panics becomes an
+//! error that names the file, and a file that ends too early is an error, not a picture with a grey bottom.
 //!
-//! What is deliberately absent: networks, projects, HTTP. Whole slides will live here too, beside pictures: levels,
-//! tile plans and the search for tissue; a picture is what fits into memory, a slide is what does not.
+//! What is deliberately absent: networks, projects, HTTP. Whole slides will live here too, beside pictures:
+//! levels, tile plans and the search for tissue; a picture is what fits into memory, a slide is what does
+//! not.
 //!
 //! Reading order: [`picture`], [`find`], `formats` (which one, then one file each), [`geometry`].
 

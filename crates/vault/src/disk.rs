@@ -1,8 +1,8 @@
 //! Durable files: whole or absent, after an error, a kill or a power cut.
 //!
-//! A file is written under a temporary name in its own folder, synced, renamed over the old one, and the folder is
-//! synced. The few calls that can fail are the [`Disk`] trait, so that tests fail each of them in turn in the very
-//! code that runs in earnest.
+//! A file is written under a temporary name in its own folder, synced, renamed over the old one, and the
+//! folder is synced. The few calls that can fail are the [`Disk`] trait, so that tests fail each of them in
+//! turn in the very code that runs in earnest.
 
 #![allow(clippy::disallowed_methods)] // The one place that writes files.
 
@@ -88,8 +88,8 @@ fn folder_of(path: &Path) -> &Path {
 /// Bytes collected before they are handed to the operating system.
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// A file in the making: the bytes written become the file's content at [`commit`](Self::commit), all or none.
-/// Dropped without a commit, it leaves nothing.
+/// A file in the making: the bytes written become the file's content at [`commit`](Self::commit), all or
+/// none. Dropped without a commit, it leaves nothing.
 pub struct AtomicWriter<'disk> {
     disk: &'disk dyn Disk,
     target: PathBuf,
@@ -139,8 +139,8 @@ impl<'disk> AtomicWriter<'disk> {
         })
     }
 
-    /// Makes the file whole and durable under its name. On an error the old file is as it was, unless the message
-    /// says that only the last step, syncing the folder, failed.
+    /// Makes the file whole and durable under its name. On an error the old file is as it was, unless the
+    /// message says that only the last step, syncing the folder, failed.
     ///
     /// # Errors
     /// `Io` when the disk refuses; also when an earlier write had failed.
@@ -212,7 +212,8 @@ impl Drop for AtomicWriter<'_> {
 /// What the name of a temporary file holds before the process id.
 const TEMPORARY_MARK: &str = ".tmp-";
 
-/// Characters of the file's own name in a temporary name: a name may have up to 255 bytes, and this one is longer.
+/// Characters of the file's own name in a temporary name: a name may have up to 255 bytes, and this one is
+/// longer.
 const NAME_CHARS_KEPT: usize = 40;
 
 /// Creates `.NAME.tmp-PID-N` beside `path`, with the first N that is free.
@@ -297,8 +298,20 @@ pub fn remove_file_on(disk: &dyn Disk, path: &Path) -> Result<()> {
         .map_err(|error| Error::io("syncing the folder after removing", &error).at(path))
 }
 
-/// Removes the temporary files that killed processes left in `folder`, and returns how many. Only for who holds the
-/// folder's [lock](crate::lock): otherwise they may be another process's work.
+/// Removes a folder and what is in it; one that does not exist is fine.
+///
+/// # Errors
+/// `Io` when the disk refuses.
+pub fn remove_folder_all(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome.map_err(|error| Error::io("removing the folder", &error).at(path)),
+    }
+}
+
+/// Removes the temporary files that killed processes left in `folder`, and returns how many. Only for who
+/// holds the folder's [lock](crate::lock): otherwise they may be another process's work.
 ///
 /// # Errors
 /// `Io` when the disk refuses.

@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{Error, Result};
 
-/// The name of the lock file. It stays when the lock is released, empty: removing it would race with the next holder.
+/// The name of the lock file. It stays when the lock is released, empty: removing it would race with the next
+/// holder.
 pub const LOCK_NAME: &str = ".lock";
 
 /// The most that is read of what a lock file says about its holder.
@@ -22,10 +23,12 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Takes the folder, or says who has it. `holder` is what a person would recognise: the command that runs.
+    /// Takes the folder, or says who has it. `holder` is what a person would recognise: the command that
+    /// runs.
     ///
     /// # Errors
-    /// `Usage` when another process, or another part of this one, holds it; `Io` when the folder cannot be written.
+    /// `Usage` when another process, or another part of this one, holds it; `Io` when the folder cannot be
+    /// written.
     pub fn acquire(folder: impl AsRef<Path>, holder: &str) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join(LOCK_NAME);

@@ -1,5 +1,6 @@
-//! Every durable operation with every one of its calls to the disk failing in turn, once and for ever (the method of
-//! SQLite's tests): the file is the old or the new one, nothing else is left, and the message names the file.
+//! Every durable operation with every one of its calls to the disk failing in turn, once and for ever (the
+//! method of SQLite's tests): the file is the old or the new one, nothing else is left, and the message names
+//! the file.
 
 #![allow(clippy::disallowed_methods)] // Sets up what is to survive.
 
@@ -97,7 +98,8 @@ impl Disk for FaultyDisk {
     }
 }
 
-/// Runs `operation` in a fresh folder with call 1, 2, 3 … failing until none does; returns how many points were tried.
+/// Runs `operation` in a fresh folder with call 1, 2, 3 … failing until none does; returns how many points
+/// were tried.
 fn sweep(
     prepare: impl Fn(&Path),
     operation: impl Fn(&dyn Disk, &Path) -> Result<()>,

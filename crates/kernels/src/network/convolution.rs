@@ -8,6 +8,10 @@
 //! Considered and skipped: a padded copy of the whole tensor (another pass through memory), Winograd (its transforms
 //! cost more than they save at 8 channels).
 
+// Loops over registers are plain loops, here and in `normalisation`: a closure is compiled without the instruction set
+// of the function that it ends up in, and its arithmetic becomes calls.
+#![allow(clippy::needless_range_loop)]
+
 use super::Planes;
 use super::vector::{Path, Vector, run_on};
 use rayon::prelude::*;
@@ -312,11 +316,14 @@ unsafe fn block_sums<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
             let base = rows.values.as_ptr().add(row * rows.stride + x);
             for tap_x in 0..layer.kernel {
                 let from = base.add(tap_x * layer.dilation);
-                let pixels: [V; VECTORS] = std::array::from_fn(|v| V::load(from.add(v * V::LANES)));
-                for (o, sum) in sums.iter_mut().enumerate() {
+                let mut pixels = [V::zero(); VECTORS];
+                for v in 0..VECTORS {
+                    pixels[v] = V::load(from.add(v * V::LANES));
+                }
+                for o in 0..OUTPUTS {
                     let factor = V::splat(*w.add(o));
                     for v in 0..VECTORS {
-                        sum[v] = sum[v].plus_product(factor, pixels[v]);
+                        sums[o][v] = sums[o][v].plus_product(factor, pixels[v]);
                     }
                 }
                 w = w.add(8);
@@ -328,19 +335,21 @@ unsafe fn block_sums<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
 
 #[inline(always)]
 unsafe fn finish<V: Vector, const VECTORS: usize>(
-    sums: [V; VECTORS],
+    mut block: [V; VECTORS],
     epilogue: Epilogue<'_>,
     output: usize,
 ) -> [V; VECTORS] {
     unsafe {
-        let one = V::splat(1.0);
-        match epilogue {
-            Epilogue::None => sums,
-            Epilogue::Bias(bias) => sums.map(|sum| sum.plus_product(one, V::splat(bias[output]))),
-            Epilogue::BiasElu(bias) => {
-                sums.map(|sum| elu(sum.plus_product(one, V::splat(bias[output]))))
-            }
+        let (bias, bends) = match epilogue {
+            Epilogue::None => return block,
+            Epilogue::Bias(bias) => (bias[output], false),
+            Epilogue::BiasElu(bias) => (bias[output], true),
+        };
+        for v in 0..VECTORS {
+            let z = block[v].plus_product(V::splat(1.0), V::splat(bias));
+            block[v] = if bends { elu(z) } else { z };
         }
+        block
     }
 }
 
@@ -442,19 +451,25 @@ unsafe fn weight_gradient_taps<V: Vector, const OUTPUTS: usize, const TAPS: usiz
     row: usize,
 ) {
     unsafe {
-        let starts: [usize; OUTPUTS] = std::array::from_fn(|o| sums.start(first_output + o, row));
-        let mut acc: [[V; TAPS]; OUTPUTS] = std::array::from_fn(|o| {
-            std::array::from_fn(|tap| V::load(sums.values.as_ptr().add(starts[o] + tap * 16)))
-        });
+        let mut starts = [0; OUTPUTS];
+        let mut acc = [[V::zero(); TAPS]; OUTPUTS];
+        for o in 0..OUTPUTS {
+            starts[o] = sums.start(first_output + o, row);
+            for tap in 0..TAPS {
+                acc[o][tap] = V::load(sums.values.as_ptr().add(starts[o] + tap * 16));
+            }
+        }
         let pixels = rows.values.as_ptr().add(row * rows.stride);
         let gradient = gradients.values.as_ptr().add(first_output * gradients.stride);
         for x in (0..rows.width).step_by(V::LANES) {
-            let pixels: [V; TAPS] =
-                std::array::from_fn(|tap| V::load(pixels.add(x + tap * rows.layer.dilation)));
-            for (o, acc) in acc.iter_mut().enumerate() {
+            let mut shifted = [V::zero(); TAPS];
+            for tap in 0..TAPS {
+                shifted[tap] = V::load(pixels.add(x + tap * rows.layer.dilation));
+            }
+            for o in 0..OUTPUTS {
                 let gradient = V::load(gradient.add(o * gradients.stride + x));
                 for tap in 0..TAPS {
-                    acc[tap] = acc[tap].plus_product(gradient, pixels[tap]);
+                    acc[o][tap] = acc[o][tap].plus_product(gradient, shifted[tap]);
                 }
             }
         }

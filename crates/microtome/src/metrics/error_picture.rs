@@ -7,11 +7,15 @@
 //! Okabe & Ito, which people with any colour vision tell apart.
 
 use microtome_kernels::{Labels, Size};
-use microtome_vault::{Error, Result};
+use microtome_vault::{Budget, Error, Result, disk};
+use rayon::prelude::*;
+use std::path::Path;
 
 use super::ScoringKey;
 use super::overlaps::{Nucleus, Overlap, Overlaps};
-use crate::truth::Truth;
+use super::run_pictures::RunPictures;
+use crate::export::png::{Samples, write_png};
+use crate::truth::{Pair, Truth, read_prediction, read_truth};
 
 /// Pixels of a nucleus in both maps: blue.
 pub const FOUND: [u8; 3] = [86, 180, 233];
@@ -51,6 +55,23 @@ pub fn error_picture(rgb: &[u8], size: Size, predicted: &Labels, truth: &Truth) 
         });
     }
     Ok(picture)
+}
+
+/// Writes `FOLDER/NAME.png` for each pair: over the picture where the run's pictures are at hand, else over white.
+///
+/// # Errors
+/// Those of reading predictions, truths and pictures, and of writing.
+pub fn write_all(predicted: &Path, pairs: &[Pair], folder: &Path, budget: Budget) -> Result<()> {
+    let pictures = RunPictures::of(predicted);
+    disk::create_folder_all(folder)?;
+    pairs.par_iter().try_for_each(|pair| {
+        let labels = read_prediction(&pair.predicted)?.labels;
+        let truth = read_truth(&pair.truth, Some(labels.size))?;
+        let picture = pictures.as_ref().map(|pictures| pictures.read(pair, budget)).transpose()?.flatten();
+        let rgb = picture.map_or_else(|| vec![255; labels.ids.len() * 3], |picture| picture.rgb);
+        let drawn = error_picture(&rgb, labels.size, &labels, &truth)?;
+        write_png(&folder.join(format!("{}.png", pair.name)), labels.size, Samples::Rgb8(&drawn))
+    })
 }
 
 /// Ids of the nuclei whose position is not among the matched ones, ascending.

@@ -2,13 +2,16 @@
 //! they change.
 //!
 //! Version 1: `format_version`, `bootstrap` (how the intervals were drawn), one object `{mean, low, high}` a
-//! metric (`dice`, `iou`, `aji`, `pq`, `dq`, `sq`, `f1`, `precision`, `recall`), `notes`, and `pictures`.
+//! metric (`dice`, `iou`, `aji`, `pq`, `dq`, `sq`, `f1`, `precision`, `recall`), `notes`, `pictures`, and for contrastive
+//! runs `oracle` (the channel we chose and the one that truth would choose).
 
 use microtome_vault::{Error, Result};
 use serde::Serialize;
 
 use super::bootstrap::{CONFIDENCE, Interval, RESAMPLES, SEED};
 use super::evaluation::{Evaluation, PictureScores};
+use super::oracle::Oracle;
+use crate::nuclei::choice::Sense;
 
 /// Version of what [`to_json`] writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -18,8 +21,9 @@ pub const FORMAT_VERSION: u32 = 1;
 ///
 /// # Errors
 /// `Bug` only, when the serialiser refuses.
-pub fn to_json(evaluation: &Evaluation) -> Result<String> {
-    let written = serde_json::to_string_pretty(&EvaluationFile::from(evaluation));
+pub fn to_json(evaluation: &Evaluation, oracle: Option<&Oracle>) -> Result<String> {
+    let file = EvaluationFile { oracle: oracle.map(OracleEntry::from), ..EvaluationFile::from(evaluation) };
+    let written = serde_json::to_string_pretty(&file);
     written
         .map(|text| text + "\n")
         .map_err(|error| Error::bug(format!("an evaluation is not JSON ({error})")))
@@ -39,7 +43,33 @@ struct EvaluationFile<'a> {
     precision: IntervalEntry,
     recall: IntervalEntry,
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oracle: Option<OracleEntry>,
     pictures: Vec<PictureEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct OracleEntry {
+    ours: SenseEntry,
+    oracle: SenseEntry,
+}
+
+#[derive(Serialize)]
+struct SenseEntry {
+    channel: usize,
+    inverted: bool,
+    dice: f64,
+}
+
+impl From<&Oracle> for OracleEntry {
+    fn from(oracle: &Oracle) -> Self {
+        let entry = |(sense, dice): (Sense, f64)| SenseEntry {
+            channel: sense.channel,
+            inverted: sense.inverted,
+            dice,
+        };
+        Self { ours: entry(oracle.ours), oracle: entry(oracle.oracle) }
+    }
 }
 
 #[derive(Serialize)]
@@ -87,6 +117,7 @@ impl<'a> From<&'a Evaluation> for EvaluationFile<'a> {
             precision: evaluation.precision.into(),
             recall: evaluation.recall.into(),
             notes: &evaluation.notes,
+            oracle: None,
             pictures: evaluation.pictures.iter().map(PictureEntry::from).collect(),
         }
     }

@@ -7,7 +7,7 @@
 //! empty, every metric is 0. No metric is ever NaN.
 //!
 //! Reading order: [`overlaps`], [`mod@dice`], [`detection`], [`panoptic`], [`mod@aji`], [`bootstrap`],
-//! [`evaluation`], and what shows the result: [`json`], [`table`], [`mod@error_picture`].
+//! [`evaluation`], and what shows the result: [`json`], [`table`], [`mod@error_picture`], [`oracle`].
 
 pub mod aji;
 pub mod bootstrap;
@@ -16,8 +16,10 @@ pub mod dice;
 pub mod error_picture;
 pub mod evaluation;
 pub mod json;
+pub mod oracle;
 pub mod overlaps;
 pub mod panoptic;
+mod run_pictures;
 pub mod table;
 
 pub use bootstrap::Interval;

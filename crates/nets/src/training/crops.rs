@@ -53,6 +53,7 @@ pub(crate) struct Batches<'a> {
     pictures: Vec<TrainingPicture<'a>>,
     crop: Size,
     batch: usize,
+    repeats: usize,
     epochs: usize,
     epsilon: f32,
     augmentation: Augmentation,
@@ -71,6 +72,7 @@ impl<'a> Batches<'a> {
             pictures,
             crop: Size::new(crop_px, crop_px),
             batch: objective.batch(),
+            repeats: objective.repeats(),
             epochs: objective.epochs(),
             epsilon: objective.epsilon(),
             augmentation: objective.augmentation(),
@@ -79,12 +81,12 @@ impl<'a> Batches<'a> {
 
     /// Steps of the whole training.
     pub(crate) fn steps(&self) -> usize {
-        self.pictures.len().div_ceil(self.batch) * self.epochs
+        (self.pictures.len() * self.repeats).div_ceil(self.batch) * self.epochs
     }
 
-    /// The batches of one epoch: each picture once, in random order, at a random place.
+    /// The batches of one epoch: each picture once (or as often as is asked for), in random order, at a random place.
     pub(crate) fn of_epoch(&self, random: &mut ChaCha8Rng) -> impl Iterator<Item = Batch> {
-        let mut order: Vec<usize> = (0..self.pictures.len()).collect();
+        let mut order: Vec<usize> = (0..self.pictures.len() * self.repeats).map(|i| i % self.pictures.len()).collect();
         order.shuffle(random);
         let places: Vec<Place> = order.into_iter().map(|picture| self.place(picture, random)).collect();
         let batches: Vec<Vec<Place>> = places.chunks(self.batch).map(<[Place]>::to_vec).collect();

@@ -1,0 +1,166 @@
+//! What can be asked for on the command line.
+
+use clap::{ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use microtome::nuclei::config::{KEYS, Key};
+use std::path::PathBuf;
+
+/// Nuclei and tissues out of H&E pictures, with almost no labels.
+#[derive(Debug, Parser)]
+#[command(version, after_help = crate::exit::MEANINGS)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Commands,
+    /// Threads that work; all cores without it. Results do not depend on it
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Memory that a size written in a file may claim, in GiB
+    #[arg(long, global = true, value_name = "GIB", default_value_t = 4.0)]
+    pub(crate) memory_gib: f64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Commands {
+    /// Cut nuclei out of pictures that come with the program, and score them: two minutes to see it work
+    Demo {
+        /// Folder for the results
+        #[arg(long, value_name = "DIR", default_value = "microtome-demo")]
+        out: PathBuf,
+    },
+    /// Nuclei out of pictures, without labels
+    #[command(subcommand)]
+    Nuclei(Nuclei),
+    /// Score results against what people drew
+    Evaluate {
+        /// Folder of a run, or of its label maps
+        #[arg(long, value_name = "DIR")]
+        predicted: PathBuf,
+        /// Folder of truths: instance or mask PNG, ImageScope XML, MATLAB inst_map, or the TNBC layout
+        #[arg(long, value_name = "DIR")]
+        truth: PathBuf,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Folder for pictures of the errors (found, missed, false)
+        #[arg(long, value_name = "DIR")]
+        errors: Option<PathBuf>,
+    },
+    /// Show what this machine has, and what each absence costs
+    Doctor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Nuclei {
+    /// Learn from pictures and segment them
+    Run {
+        /// Pictures: files, folders or globs
+        #[arg(required = true, value_name = "PICTURES")]
+        pictures: Vec<String>,
+        /// Folder for the results; the same command again goes on where it stopped
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// best (stain and network together), contrastive (the paper's) or stain (no learning)
+        #[arg(long, value_name = "METHOD")]
+        method: Option<String>,
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        values: Values,
+    },
+    /// Learn from pictures and write a model
+    Train {
+        /// Pictures: files, folders or globs
+        #[arg(required = true, value_name = "PICTURES")]
+        pictures: Vec<String>,
+        /// The model's file, to be written
+        #[arg(long, value_name = "FILE")]
+        model: PathBuf,
+        /// best (stain and network together) or contrastive (the paper's)
+        #[arg(long, value_name = "METHOD")]
+        method: Option<String>,
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        values: Values,
+    },
+    /// Apply a model to pictures
+    Segment {
+        /// Pictures: files, folders or globs
+        #[arg(required = true, value_name = "PICTURES")]
+        pictures: Vec<String>,
+        /// The model's file
+        #[arg(long, value_name = "FILE")]
+        model: PathBuf,
+        /// Folder for the results; the same command again goes on where it stopped
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Resolution of all pictures, in µm per pixel, over what their files say
+        #[arg(long, value_name = "UM")]
+        mpp: Option<f64>,
+    },
+    /// Print all values with their defaults, as a config file
+    Config,
+}
+
+/// What training commands have in common.
+#[derive(Args, Debug)]
+pub(crate) struct Common {
+    /// Fixes everything that chance decides
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Resolution of all pictures, in µm per pixel, over what their files say
+    #[arg(long, value_name = "UM")]
+    pub(crate) mpp: Option<f64>,
+    /// TOML file of values; `microtome nuclei config` prints one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// One flag for each key of the config, made from the list of keys: `contrastive.crop_px` is `--contrastive-crop-px`.
+#[derive(Debug)]
+pub(crate) struct Values(pub(crate) Vec<(String, String)>);
+
+/// All keys that get a flag here; the method has its own.
+fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(|key| key.path.contains('.'))
+}
+
+fn flag(key: &Key) -> String {
+    key.path.replace(['.', '_'], "-")
+}
+
+impl FromArgMatches for Values {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = keys().filter_map(|key| {
+            let value = matches.get_one::<String>(key.path)?;
+            Some((key.path.to_owned(), value.clone()))
+        });
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Values {
+    fn augment_args(command: Command) -> Command {
+        keys().fold(command, |command, key| {
+            let arg = clap::Arg::new(key.path).long(flag(key)).help(key.meaning).value_name("VALUE");
+            let arg = arg.help_heading("Values (also keys of --config)").allow_negative_numbers(true);
+            command.arg(arg.hide_short_help(true))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_arguments_are_consistent() {
+        <super::Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,179 @@
+//! One function a command: arguments in, the library's answer out.
+
+mod demo;
+
+use crate::arguments::{Arguments, Commands, Common, Nuclei};
+use crate::screen::Screen;
+use crate::{doctor, exit};
+use microtome::context::Context;
+use microtome::metrics;
+use microtome::nuclei::config::ConfigFile;
+use microtome::nuclei::run::{self, Outcome, Request};
+use microtome::{Budget, Error, MicronsPerPixel, Result, disk};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Largest config file that is read.
+const LARGEST_CONFIG: Budget = Budget::of_bytes(1 << 20);
+
+pub(crate) fn dispatch(arguments: Arguments) -> Result<ExitCode> {
+    if let Some(threads) = arguments.threads {
+        microtome::system::use_threads(threads.into())?;
+    }
+    let budget = budget(arguments.memory_gib)?;
+    match arguments.command {
+        Commands::Demo { out } => demo::demo(&out, budget),
+        Commands::Nuclei(command) => nuclei(command, budget),
+        Commands::Evaluate { predicted, truth, json, errors } => {
+            evaluate(&predicted, &truth, json, errors.as_deref(), budget)
+        }
+        Commands::Doctor => {
+            print!("{}", doctor::findings());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn nuclei(command: Nuclei, budget: Budget) -> Result<ExitCode> {
+    match command {
+        Nuclei::Run { pictures, out, method, common, values } => {
+            let request = request(&pictures, method, &common, values.0)?;
+            let outcome = with_context(common.seed, budget, |context| run::run(&request, &out, context))?;
+            Ok(conclude(&outcome))
+        }
+        Nuclei::Train { pictures, model, method, common, values } => {
+            let request = request(&pictures, method, &common, values.0)?;
+            let outcome = with_context(common.seed, budget, |context| run::train(&request, &model, context))?;
+            println!("{} pictures learned from, model in {}", outcome.pictures, model.display());
+            Ok(conclude(&outcome))
+        }
+        Nuclei::Segment { pictures, model, out, mpp } => {
+            let common = Common { seed: 0, mpp, config: None };
+            let request = request(&pictures, None, &common, Vec::new())?;
+            let outcome = with_context(0, budget, |context| run::segment(&request, &model, &out, context))?;
+            Ok(conclude(&outcome))
+        }
+        Nuclei::Config => {
+            print!("{}", ConfigFile::commented());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Says what was done and where to look; the exit code says whether pictures were skipped.
+fn conclude(outcome: &Outcome) -> ExitCode {
+    if let Some(report) = &outcome.report {
+        println!("{} nuclei in {} pictures", outcome.nuclei, outcome.pictures);
+        println!("look at {}", report.display());
+    }
+    match outcome.skipped.first() {
+        None => ExitCode::SUCCESS,
+        Some(first) => {
+            eprintln!("{} pictures were skipped (see the warnings above)", outcome.skipped.len());
+            exit::partial(&first.error)
+        }
+    }
+}
+
+fn request(
+    pictures: &[String],
+    method: Option<String>,
+    common: &Common,
+    mut values: Vec<(String, String)>,
+) -> Result<Request> {
+    let text = match &common.config {
+        None => String::new(),
+        Some(path) => {
+            let bytes = disk::read_file_bounded(path, LARGEST_CONFIG)?;
+            String::from_utf8(bytes).map_err(|_| Error::usage("the config is not text").at(path))?
+        }
+    };
+    values.extend(method.map(|method| ("method".to_owned(), format!("\"{}\"", method.replace('"', "")))));
+    let config = ConfigFile::read(&text, &values);
+    let config = config.map_err(|error| match &common.config {
+        Some(path) => error.at(path),
+        None => error,
+    })?;
+    Ok(Request {
+        pictures: expand(pictures)?,
+        mpp: common.mpp.map(MicronsPerPixel::new).transpose()?,
+        config,
+        command: command_line(),
+    })
+}
+
+/// The command line as it was given, for the record.
+fn command_line() -> String {
+    let quote = |word: String| if word.contains(char::is_whitespace) { format!("\"{word}\"") } else { word };
+    let words = std::env::args().skip(1).map(quote);
+    std::iter::once("microtome".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Globs become the files they match; names that exist are taken as they are, whatever characters they hold.
+fn expand(pictures: &[String]) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for picture in pictures {
+        if Path::new(picture).exists() || !picture.contains(['*', '?', '[']) {
+            paths.push(PathBuf::from(picture));
+            continue;
+        }
+        let matches = glob::glob(picture)
+            .map_err(|error| Error::usage(format!("“{picture}” is not a pattern of file names ({error})")))?;
+        let before = paths.len();
+        paths.extend(matches.flatten().filter(|path| path.is_file()));
+        if paths.len() == before {
+            return Err(Error::input(format!("no file matches “{picture}”")));
+        }
+    }
+    Ok(paths)
+}
+
+fn budget(memory_gib: f64) -> Result<Budget> {
+    match memory_gib.is_finite() && (0.001..=1e6).contains(&memory_gib) {
+        true => Ok(Budget::of_bytes((memory_gib * f64::from(1 << 30)) as u64)),
+        false => Err(Error::usage("--memory-gib must be a number of GiB, such as 8")),
+    }
+}
+
+/// Runs `work` with progress on the screen; Ctrl-C stops it cleanly, a second one at once.
+fn with_context<T>(seed: u64, budget: Budget, work: impl FnOnce(&Context<'_>) -> Result<T>) -> Result<T> {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let on_signal = Arc::clone(&cancelled);
+    let handler = ctrlc::set_handler(move || {
+        if on_signal.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping; what is finished is kept (Ctrl-C again to stop at once)");
+    });
+    let screen = Screen::new();
+    let context = Context::new(seed, budget, &screen, &cancelled);
+    if let Err(error) = handler {
+        context.warn(format!("Ctrl-C will end the program at once, not cleanly ({error})"));
+    }
+    work(&context)
+}
+
+fn evaluate(
+    predicted: &Path,
+    truth: &Path,
+    json: bool,
+    errors: Option<&Path>,
+    budget: Budget,
+) -> Result<ExitCode> {
+    let pairs = microtome::truth::pair(predicted, truth)?;
+    let evaluation = metrics::evaluate(&pairs)?;
+    let oracle = metrics::oracle::of_run(predicted, &pairs, budget)?;
+    if json {
+        println!("{}", metrics::json::to_json(&evaluation, oracle.as_ref())?);
+    } else {
+        print!("{}", metrics::table::table(&evaluation));
+        print!("{}", oracle.map_or(String::new(), |oracle| oracle.to_text()));
+    }
+    if let Some(folder) = errors {
+        metrics::error_picture::write_all(predicted, &pairs, folder, budget)?;
+        eprintln!("pictures of the errors are in {}", folder.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

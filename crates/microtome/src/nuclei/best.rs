@@ -1,0 +1,179 @@
+//! `--method best`, the default: the stain teaches a network, the network corrects the stain.
+//!
+//! Stain alone takes every dark thing for a nucleus and loses pale ones; the network, which learns from the stain of all
+//! pictures together what a nucleus looks like, keeps what they have in common. What both say together, the mean of
+//! their log-odds, is better than each. The network sees stain concentrations normalised for each picture, not
+//! colours, so that what it learned on one scanner holds on another; a second output says how near the centre of a
+//! nucleus a pixel lies.
+
+use super::config::ConfigFile;
+use super::confidence::ConfidenceMap;
+use super::contrastive::Taught;
+use super::instances::{InstancesConfig, instances};
+use super::stain::{StainConfig, StainMap};
+use super::teaching::{CheckpointFolder, Keep, teach};
+use crate::context::Context;
+use microtome_kernels::Labels;
+use microtome_kernels::stain::concentrations;
+use microtome_nets::inference::FoldedNetwork;
+use microtome_nets::soft_target::SoftTargetConfig;
+use microtome_nets::training::{Objective, SoftTarget, Step, TrainingPicture, confidence_weights};
+use microtome_nets::weights::Weights;
+use microtome_slide::{MicronsPerPixel, Picture};
+use microtome_vault::{Error, Result};
+use rayon::prelude::*;
+
+/// Output channels of the network: nucleus.
+pub const TARGETS: usize = 1;
+
+/// Values of the default method.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BestConfig {
+    /// How often a network is taught by what was found before.
+    pub rounds: usize,
+    /// Training steps a round.
+    pub steps: usize,
+    /// The first teacher.
+    pub stain: StainConfig,
+    /// How what was found is made the next target.
+    pub instances: InstancesConfig,
+    /// The training of a round.
+    pub training: SoftTargetConfig,
+}
+
+/// What the method believes of a picture.
+pub struct Maps {
+    /// Nucleus or not: stain and network together.
+    pub confidence: ConfidenceMap,
+}
+
+impl Maps {
+    /// Applies a trained network to a picture.
+    pub fn of(network: &FoldedNetwork, picture: &Picture, stain: &StainConfig) -> Self {
+        let map = StainMap::of(picture, stain);
+        let seen = normalised(picture, &map);
+        let learned = network.confidence(&seen, picture.size);
+        let stained = map.confidence(picture);
+        let together = stained.values.par_iter().zip(&learned).map(|(s, l)| mean_log_odds(*s, *l)).collect();
+        Self { confidence: ConfidenceMap { size: picture.size, values: together } }
+    }
+
+    /// Separates the nuclei.
+    pub fn instances(&self, mpp: Option<MicronsPerPixel>, config: &InstancesConfig) -> Labels {
+        instances(&self.confidence, mpp, config)
+    }
+}
+
+/// The probability whose log-odds are the mean of those of `a` and `b`.
+fn mean_log_odds(a: f32, b: f32) -> f32 {
+    let odds = |p: f32| (p.max(1e-6) / (1.0 - p).max(1e-6)).sqrt();
+    let both = odds(a) * odds(b);
+    both / (1.0 + both)
+}
+
+/// Haematoxylin's high end, which becomes 1: this share of the pixels lies below.
+const HIGH_SHARE: f64 = 0.99;
+/// The high end of a picture without any stain, in optical density.
+const LOWEST_HIGH_END: f32 = 0.05;
+
+/// What the network sees instead of colours: haematoxylin, eosin and the residual, each on a scale of its picture.
+///
+/// Interleaved `[height, width, 3]`, light where there is none, like a picture.
+fn normalised(picture: &Picture, map: &StainMap) -> Vec<u8> {
+    let [haematoxylin, eosin, residual] = concentrations(&picture.rgb, &map.matrix);
+    let (h_high, e_high) = (high_end(&haematoxylin), high_end(&eosin));
+    let light = |share: f32| (255.0 - 200.0 * share.clamp(0.0, 1.275)) as u8;
+    let mut seen = vec![0; picture.rgb.len()];
+    seen.par_chunks_exact_mut(3).enumerate().for_each(|(i, pixel)| {
+        pixel[0] = light(haematoxylin[i] / h_high);
+        pixel[1] = light(eosin[i] / e_high);
+        pixel[2] = light(0.5 + residual[i] / h_high);
+    });
+    seen
+}
+
+fn high_end(values: &[f32]) -> f32 {
+    let mut sample: Vec<f32> = values.iter().step_by(values.len() / 100_000 + 1).copied().collect();
+    let index = ((sample.len().saturating_sub(1)) as f64 * HIGH_SHARE) as usize;
+    match sample.is_empty() {
+        true => LOWEST_HIGH_END,
+        false => sample.select_nth_unstable_by(index, f32::total_cmp).1.max(LOWEST_HIGH_END),
+    }
+}
+
+/// What a round teaches about one picture.
+struct Lesson {
+    seen: Vec<u8>,
+    probability: Vec<u8>,
+    weight: Vec<u8>,
+}
+
+/// Teaches a network on `pictures`, round after round.
+///
+/// # Errors
+/// `Input` when no picture is as large as the smallest crop, `Cancelled`, `Io`.
+pub fn learn(
+    pictures: &[Picture],
+    config: &ConfigFile,
+    checkpoints: &CheckpointFolder,
+    context: &Context<'_>,
+) -> Result<Taught> {
+    let best = config.best();
+    let training = fit(&best, pictures)?;
+    let mut taught: Option<Weights> = None;
+    let mut curve: Vec<Step> = Vec::new();
+    for round in 0..best.rounds {
+        let lessons = lessons(pictures, &best, taught.as_ref())?;
+        context.check_cancelled()?;
+        let seen: Vec<TrainingPicture<'_>> = pictures.iter().zip(&lessons).map(training_picture).collect();
+        let objective = Objective::SoftTarget(training.clone());
+        let keep = Keep::Newest { every: training.epochs.div_ceil(8) };
+        let stage = if best.rounds == 1 { "learning".to_owned() } else { format!("learning round {}", round + 1) };
+        let last = teach(&stage, &seen, &objective, keep, checkpoints, context)?;
+        let earlier = curve.last().map_or(0, |step| step.epoch + 1);
+        curve.extend(last.curve.iter().map(|step| Step { epoch: step.epoch + earlier, ..*step }));
+        taught = Some(confidence_weights(&last));
+    }
+    let weights = taught.ok_or_else(|| Error::bug("no round was taught"))?;
+    Ok(Taught { weights, choice: None, curve })
+}
+
+/// Crop, repeats and epochs that suit the pictures: crops as large as asked for, or as the largest picture allows; an
+/// epoch of at least one full batch; as many epochs as the steps need.
+fn fit(best: &BestConfig, pictures: &[Picture]) -> Result<SoftTargetConfig> {
+    let sides = pictures.iter().map(|picture| picture.size.width_px.min(picture.size.height_px));
+    let crop_px = sides.clone().max().unwrap_or(0).min(best.training.crop_px);
+    let usable = sides.filter(|side| *side >= crop_px).count();
+    if usable == 0 || crop_px == 0 {
+        return Err(Error::input("there is no picture to learn from"));
+    }
+    let repeats = best.training.batch.div_ceil(usable);
+    let steps_an_epoch = (usable * repeats).div_ceil(best.training.batch);
+    let epochs = best.steps.div_ceil(steps_an_epoch);
+    Ok(SoftTargetConfig { crop_px, repeats, epochs, ..best.training.clone() })
+}
+
+fn lessons(pictures: &[Picture], best: &BestConfig, taught: Option<&Weights>) -> Result<Vec<Lesson>> {
+    let network = taught.map(|weights| FoldedNetwork::new(weights, 0.0)).transpose()?;
+    Ok(pictures.par_iter().map(|picture| lesson(picture, best, network.as_ref())).collect())
+}
+
+fn lesson(picture: &Picture, best: &BestConfig, network: Option<&FoldedNetwork>) -> Lesson {
+    let map = StainMap::of(picture, &best.stain);
+    let confidence = match network {
+        None => map.confidence(picture),
+        Some(network) => Maps::of(network, picture, &best.stain).confidence,
+    };
+    let found = instances(&confidence, picture.mpp, &best.instances);
+    // What cleaning decided is the target; what the map was unsure of counts little.
+    Lesson {
+        seen: normalised(picture, &map),
+        probability: found.ids.iter().map(|id| if *id > 0 { 255 } else { 0 }).collect(),
+        weight: confidence.values.iter().map(|p| (64.0 + 191.0 * (2.0 * p - 1.0).abs()) as u8).collect(),
+    }
+}
+
+fn training_picture<'a>((picture, lesson): (&'a Picture, &'a Lesson)) -> TrainingPicture<'a> {
+    let target = SoftTarget { probability: &lesson.probability, weight: &lesson.weight };
+    TrainingPicture { size: picture.size, rgb: &lesson.seen, target: Some(target) }
+}

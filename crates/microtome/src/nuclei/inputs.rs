@@ -1,0 +1,185 @@
+//! The pictures of a run: read once, checked, and those that cannot be used put aside with the reason.
+
+use super::config::{ConfigFile, Method};
+use super::teaching::training_sample;
+use crate::context::Context;
+use microtome_kernels::stain::optical_density;
+use microtome_slide::picture::ReadSettings;
+use microtome_slide::{MicronsPerPixel, Picture, Size, read_picture};
+use microtome_vault::{Error, Fault, Result};
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+/// Smallest side of a picture that can hold nuclei, in pixels: 4 µm at 0.25 µm/px.
+const SMALLEST_SIDE_PX: usize = 16;
+/// A picture none of whose pixels is darker than this in any colour has no tissue.
+const LEAST_OPTICAL_DENSITY: f32 = 0.1;
+
+/// A picture that can be worked on, without its pixels.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Name of the file without folder and extension: what its results are named after.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Extent.
+    pub size: Size,
+    /// Resolution: what the user states, else what the file states.
+    pub mpp: Option<MicronsPerPixel>,
+    /// What was not taken as it is in the file.
+    pub warnings: Vec<String>,
+}
+
+/// A picture that cannot be worked on.
+#[derive(Debug)]
+pub struct Skipped {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub error: Error,
+}
+
+/// All pictures of a run.
+pub struct Inputs {
+    /// Those that can be worked on, in the order in which they were given.
+    pub usable: Vec<Input>,
+    /// The others.
+    pub skipped: Vec<Skipped>,
+    mpp: Option<MicronsPerPixel>,
+}
+
+impl Inputs {
+    /// Reads and checks every picture, several at a time.
+    ///
+    /// # Errors
+    /// When none can be used: the first one's error; `Cancelled`.
+    pub fn survey(
+        paths: &[PathBuf],
+        mpp: Option<MicronsPerPixel>,
+        config: &ConfigFile,
+        context: &Context<'_>,
+    ) -> Result<Self> {
+        context.progress().begin("reading", paths.len());
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        let surveyed: Vec<Result<Input>> = paths
+            .par_iter()
+            .map(|path| {
+                context.check_cancelled()?;
+                let input = survey_one(path, mpp, config, context);
+                let done = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                context.progress().advance(done, "");
+                input
+            })
+            .collect();
+        context.progress().end();
+        context.check_cancelled()?;
+        Self::sort(paths, surveyed, mpp, context)
+    }
+
+    fn sort(
+        paths: &[PathBuf],
+        surveyed: Vec<Result<Input>>,
+        mpp: Option<MicronsPerPixel>,
+        context: &Context<'_>,
+    ) -> Result<Self> {
+        let mut inputs = Self { usable: Vec::new(), skipped: Vec::new(), mpp };
+        for (path, input) in paths.iter().zip(surveyed) {
+            match input {
+                Ok(input) => inputs.usable.push(input),
+                Err(error) => inputs.skipped.push(Skipped { path: path.clone(), error }),
+            }
+        }
+        if inputs.usable.is_empty() {
+            let count = inputs.skipped.len();
+            let first = inputs.skipped.into_iter().next().map(|skipped| skipped.error);
+            let first = first.unwrap_or_else(|| Error::usage("no picture is named"));
+            return Err(if count > 1 { none_usable(count, &first) } else { first });
+        }
+        for skipped in &inputs.skipped {
+            context.warn(format!("skipped, the others go on: {}", skipped.error));
+        }
+        Ok(inputs)
+    }
+
+    /// Reads one of the pictures again, as the first time.
+    ///
+    /// # Errors
+    /// Those of reading; `Input` when the file has changed.
+    pub fn read(&self, input: &Input, context: &Context<'_>) -> Result<Picture> {
+        let mut picture = read_picture(&input.path, &ReadSettings { budget: context.budget })?;
+        if picture.sha256 != input.sha256 {
+            return Err(Error::input("the picture changed while the run was going on").at(&input.path));
+        }
+        picture.mpp = self.mpp.or(picture.mpp);
+        Ok(picture)
+    }
+
+    /// The pictures that are trained on: all, or where they would not fit in memory a sample.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn to_train_on(&self, context: &Context<'_>) -> Result<Vec<Picture>> {
+        let bytes: Vec<u64> = self.usable.iter().map(|input| 3 * input.size.area_px() as u64).collect();
+        let chosen = training_sample(&bytes, context.seed);
+        if chosen.len() < self.usable.len() {
+            let (chosen, all) = (chosen.len(), self.usable.len());
+            context.warn(format!("training takes a sample of {chosen} of {all} pictures, which fit in memory"));
+        }
+        chosen.par_iter().map(|&index| self.read(&self.usable[index], context)).collect()
+    }
+
+    /// Names, contents and resolutions of all pictures, as one text.
+    pub fn identity(&self) -> String {
+        let line = |input: &Input| {
+            let mpp = input.mpp.map_or(String::new(), |mpp| mpp.microns().to_string());
+            format!("{} {} {mpp}\n", input.name, input.sha256)
+        };
+        self.usable.iter().map(line).collect()
+    }
+}
+
+fn none_usable(count: usize, first: &Error) -> Error {
+    Error::new(first.fault(), format!("none of the {count} pictures can be used; the first: {first}"))
+}
+
+fn survey_one(
+    path: &Path,
+    mpp: Option<MicronsPerPixel>,
+    config: &ConfigFile,
+    context: &Context<'_>,
+) -> Result<Input> {
+    let picture = read_picture(path, &ReadSettings { budget: context.budget })?;
+    check(&picture, config).map_err(|error| error.at(path))?;
+    let Picture { name, path, size, sha256, warnings, .. } = picture;
+    Ok(Input { name, path, sha256, size, mpp: mpp.or(picture.mpp), warnings })
+}
+
+/// Whether nuclei can be sought in a picture at all.
+fn check(picture: &Picture, config: &ConfigFile) -> Result<()> {
+    let side = picture.size.width_px.min(picture.size.height_px);
+    if side < SMALLEST_SIDE_PX {
+        return Err(Error::input(format!("the picture is {} px, too small to hold a nucleus", picture.size))
+            .advise(format!("pictures need at least {SMALLEST_SIDE_PX} px on each side")));
+    }
+    let crop_px = config.contrastive().crop_px;
+    if config.method == Method::Contrastive && side < crop_px {
+        return Err(Error::new(
+            Fault::Input,
+            format!("the picture is {} px, smaller than the training crop of {crop_px} px", picture.size),
+        )
+        .advise(format!("ask for smaller crops: --contrastive-crop-px {side} (or less)")));
+    }
+    if is_blank(picture) {
+        return Err(Error::input("the picture is blank: no pixel is stained, or all are the same")
+            .advise("give a picture of tissue stained with haematoxylin and eosin"));
+    }
+    Ok(())
+}
+
+fn is_blank(picture: &Picture) -> bool {
+    let stained = |value: &u8| optical_density(*value) >= LEAST_OPTICAL_DENSITY;
+    let all_equal = picture.rgb.chunks_exact(3).all(|pixel| pixel == &picture.rgb[..3]);
+    all_equal || !picture.rgb.iter().any(stained)
+}

@@ -1,0 +1,149 @@
+//! From a confidence map to separate nuclei: mask, cleaning, markers, watershed.
+
+use super::confidence::ConfidenceMap;
+use microtome_kernels::components::{Connectivity, label_components};
+use microtome_kernels::distance::distance_to_background_px;
+use microtome_kernels::gaussian::gaussian_blur;
+use microtome_kernels::maxima::h_maxima;
+use microtome_kernels::morphology::{close_disk, fill_holes, fill_small_holes, open_disk, remove_small};
+use microtome_kernels::watershed::watershed;
+use microtome_kernels::{Labels, Size};
+use microtome_slide::MicronsPerPixel;
+
+/// Resolution at which the defaults in pixels were meant: 40×.
+const REFERENCE_MPP: f64 = 0.25;
+
+/// How the mask is cleaned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleaning {
+    /// Opening with a disk of 0.5 µm, small holes filled.
+    Standard,
+    /// The paper's: opening and closing with a disk of 3 px, then with one of 1 px.
+    Paper,
+    /// None.
+    None,
+}
+
+/// How touching nuclei are parted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Separation {
+    /// Watershed of the distance to the background.
+    Distance,
+    /// None: connected components.
+    Components,
+}
+
+/// Values of the step from confidence to instances. Lengths in µm take a picture of unknown resolution for one at
+/// 0.25 µm/px.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InstancesConfig {
+    /// A pixel belongs to a nucleus where the confidence is above this.
+    pub threshold: f32,
+    /// How the mask is cleaned.
+    pub cleaning: Cleaning,
+    /// How touching nuclei are parted.
+    pub separation: Separation,
+    /// Smallest nucleus, in µm².
+    pub min_area_um2: f64,
+    /// Largest hole that is filled, in µm².
+    pub max_hole_um2: f64,
+    /// How much deeper than the saddle between them two centres must lie in the distance map to be two nuclei, in µm.
+    pub marker_depth_um: f64,
+    /// Standard deviation of the Gaussian that smooths the distance map before centres are sought, in µm.
+    pub marker_smoothing_um: f64,
+}
+
+/// Lengths and areas of a picture in its own pixels.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    microns: f64,
+}
+
+impl Scale {
+    /// The scale of a picture; of unknown resolution, 0.25 µm/px is taken.
+    pub fn of(mpp: Option<MicronsPerPixel>) -> Self {
+        Self { microns: mpp.map_or(REFERENCE_MPP, MicronsPerPixel::microns) }
+    }
+
+    /// A length in pixels.
+    pub fn length_px(self, um: f64) -> f64 {
+        um / self.microns
+    }
+
+    /// An area in pixels.
+    pub fn area_px(self, um2: f64) -> f64 {
+        um2 / (self.microns * self.microns)
+    }
+}
+
+/// Separates the nuclei of a confidence map; ids follow the scan.
+pub fn instances(confidence: &ConfidenceMap, mpp: Option<MicronsPerPixel>, config: &InstancesConfig) -> Labels {
+    let (size, scale) = (confidence.size, Scale::of(mpp));
+    let mask: Vec<bool> = confidence.values.iter().map(|&value| value > config.threshold).collect();
+    let mask = clean(mask, size, scale, config);
+    let mut labels = match config.separation {
+        Separation::Components => label_components(&mask, size, Connectivity::Eight),
+        Separation::Distance => separate(&mask, size, scale, config),
+    };
+    drop_small(&mut labels, scale.area_px(config.min_area_um2));
+    labels.renumber();
+    labels
+}
+
+/// The paper's radii, in pixels.
+const PAPER_RADII_PX: [usize; 2] = [3, 1];
+/// Radius of the standard opening, in µm.
+const OPENING_UM: f64 = 0.5;
+
+fn clean(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) -> Vec<bool> {
+    match config.cleaning {
+        Cleaning::None => mask,
+        Cleaning::Paper => PAPER_RADII_PX.iter().fold(mask, |mask, &radius_px| {
+            close_disk(&open_disk(&mask, size, radius_px), size, radius_px)
+        }),
+        Cleaning::Standard => {
+            let opened = open_disk(&mask, size, scale.length_px(OPENING_UM).round() as usize);
+            let hole_px = scale.area_px(config.max_hole_um2);
+            let filled = match hole_px.is_finite() {
+                true => fill_small_holes(&opened, size, hole_px as usize),
+                false => fill_holes(&opened, size),
+            };
+            remove_small(&filled, size, scale.area_px(config.min_area_um2).ceil() as usize)
+        }
+    }
+}
+
+fn separate(mask: &[bool], size: Size, scale: Scale, config: &InstancesConfig) -> Labels {
+    let distance = distance_to_background_px(mask, size);
+    let smooth = gaussian_blur(&distance, size, scale.length_px(config.marker_smoothing_um) as f32);
+    // Smoothing spreads into the background, where no centre may lie.
+    let inside: Vec<f32> = smooth.iter().zip(mask).map(|(d, inside)| if *inside { *d } else { 0.0 }).collect();
+    let markers = h_maxima(&inside, size, scale.length_px(config.marker_depth_um) as f32);
+    let markers = with_marker_everywhere(markers, mask, size);
+    let elevation: Vec<f32> = inside.iter().map(|d| -d).collect();
+    watershed(&elevation, &markers, mask, Connectivity::Eight)
+}
+
+/// Objects too flat for a centre of their own become one nucleus each.
+fn with_marker_everywhere(mut markers: Labels, mask: &[bool], size: Size) -> Labels {
+    let objects = label_components(mask, size, Connectivity::Eight);
+    let mut has_marker = vec![false; objects.highest_id() as usize + 1];
+    for (object, marker) in objects.ids.iter().zip(&markers.ids) {
+        has_marker[*object as usize] |= *marker > 0;
+    }
+    let first_new = markers.highest_id();
+    for (object, marker) in objects.ids.iter().zip(&mut markers.ids) {
+        if *object > 0 && !has_marker[*object as usize] {
+            *marker = first_new + *object;
+        }
+    }
+    markers
+}
+
+fn drop_small(labels: &mut Labels, min_area_px: f64) {
+    let mut areas = vec![0u32; labels.highest_id() as usize + 1];
+    labels.ids.iter().for_each(|&id| areas[id as usize] += 1);
+    for id in labels.ids.iter_mut().filter(|id| f64::from(areas[**id as usize]) < min_area_px) {
+        *id = 0;
+    }
+}

@@ -1,0 +1,21 @@
+//! Nuclei out of pictures, without labels.
+//!
+//! [`run`] trains on what it is given and segments it. A method is [`stain`], [`contrastive`] or [`best`]; each gives
+//! a [`confidence`] map a picture, of which [`instances`] makes nuclei, which [`measure`] describes. [`choice`] decides
+//! without truth which epoch and channel of a contrastive training is nuclei.
+
+pub mod best;
+pub mod choice;
+pub mod confidence;
+pub mod config;
+pub mod contrastive;
+pub mod folder;
+pub mod inputs;
+pub mod instances;
+pub mod measure;
+pub mod model;
+pub mod run;
+pub mod segmenter;
+pub mod stain;
+mod summary;
+pub mod teaching;

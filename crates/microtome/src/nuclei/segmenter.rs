@@ -1,0 +1,126 @@
+//! From a picture to nuclei, by whatever method.
+
+use super::best::{self, Maps};
+use super::choice::Sense;
+use super::confidence::ConfidenceMap;
+use super::config::{ConfigFile, Method};
+use super::instances::{InstancesConfig, instances};
+use super::measure::{Nucleus, measure};
+use super::model::Model;
+use super::stain::{StainConfig, StainMap, stain_matrix};
+use microtome_kernels::Labels;
+use microtome_nets::inference::FoldedNetwork;
+use microtome_slide::{MicronsPerPixel, Picture};
+use microtome_vault::{Error, Result};
+
+/// A method, ready to be applied to one picture after the other.
+pub struct Segmenter {
+    stain: StainConfig,
+    instances: InstancesConfig,
+    engine: Engine,
+}
+
+enum Engine {
+    Stain,
+    Contrastive { network: FoldedNetwork, channel: usize, inverted: bool },
+    Best { network: FoldedNetwork },
+}
+
+/// What was found in one picture.
+pub struct Segmentation {
+    /// How sure the method is of each pixel.
+    pub confidence: ConfidenceMap,
+    /// The nuclei.
+    pub labels: Labels,
+    /// What was measured of each.
+    pub nuclei: Vec<Nucleus>,
+}
+
+impl Segmenter {
+    /// The classical method.
+    pub fn stain(config: &ConfigFile) -> Self {
+        Self { stain: config.stain(), instances: config.instances(), engine: Engine::Stain }
+    }
+
+    /// A trained model, with the values it was trained with.
+    ///
+    /// # Errors
+    /// `Input` when its weights are of another architecture.
+    pub fn of_model(model: &Model) -> Result<Self> {
+        let (record, config) = (&model.record, &model.record.config);
+        let epsilon = if record.method == Method::Contrastive { config.contrastive().epsilon } else { 0.0 };
+        let network = FoldedNetwork::new(&model.weights, epsilon)?;
+        let needed = if record.method == Method::Best { best::TARGETS } else { record.channel + 1 };
+        if network.channels() < needed {
+            let channels = network.channels();
+            return Err(Error::input(format!("the model has {channels} output channels and needs {needed}")));
+        }
+        let engine = match record.method {
+            Method::Stain => return Err(Error::input("the stain method has no model")),
+            Method::Best => Engine::Best { network },
+            Method::Contrastive => {
+                Engine::Contrastive { network, channel: record.channel, inverted: record.inverted }
+            }
+        };
+        Ok(Self { stain: config.stain(), instances: config.instances(), engine })
+    }
+
+    /// Cuts the nuclei out of a picture of the given resolution.
+    pub fn segment(&self, picture: &Picture, mpp: Option<MicronsPerPixel>) -> Segmentation {
+        let (confidence, labels) = match &self.engine {
+            Engine::Stain => {
+                let confidence = StainMap::of(picture, &self.stain).confidence(picture);
+                let labels = instances(&confidence, mpp, &self.instances);
+                (confidence, labels)
+            }
+            Engine::Contrastive { network, channel, inverted } => {
+                let confidence = channel_confidence(network, picture, *channel, *inverted);
+                let labels = instances(&confidence, mpp, &self.instances);
+                (confidence, labels)
+            }
+            Engine::Best { network } => {
+                let maps = Maps::of(network, picture, &self.stain);
+                let labels = maps.instances(mpp, &self.instances);
+                (maps.confidence, labels)
+            }
+        };
+        let matrix = stain_matrix(picture, self.stain.vectors);
+        let nuclei = measure(&labels, &picture.rgb, &confidence.values, &matrix);
+        Segmentation { confidence, labels, nuclei }
+    }
+}
+
+fn channel_confidence(
+    network: &FoldedNetwork,
+    picture: &Picture,
+    channel: usize,
+    inverted: bool,
+) -> ConfidenceMap {
+    let area = picture.size.area_px();
+    let mut values = network.confidence(&picture.rgb, picture.size);
+    values.drain(..channel * area);
+    values.truncate(area);
+    if inverted {
+        values.iter_mut().for_each(|value| *value = 1.0 - *value);
+    }
+    ConfidenceMap { size: picture.size, values }
+}
+
+/// The mask of every channel and sense that a contrastive model offers, for the oracle that scoring shows beside our
+/// choice.
+///
+/// # Errors
+/// `Input` when the model is of another architecture.
+pub fn all_channel_masks(model: &Model, picture: &Picture) -> Result<Vec<(Sense, Vec<bool>)>> {
+    let network = FoldedNetwork::new(&model.weights, model.record.config.contrastive().epsilon)?;
+    let area = picture.size.area_px();
+    let maps = network.confidence(&picture.rgb, picture.size);
+    let senses = (0..network.channels()).flat_map(|channel| [(channel, false), (channel, true)]);
+    Ok(senses
+        .map(|(channel, inverted)| {
+            let map = &maps[channel * area..][..area];
+            let mask = map.iter().map(|value| (*value > 0.5) != inverted).collect();
+            (Sense { channel, inverted }, mask)
+        })
+        .collect())
+}

@@ -1,0 +1,211 @@
+//! JPEG (ITU-T T.81), by the `zune-jpeg` crate: 8 bits, baseline and progressive, grey, YCbCr, RGB, CMYK.
+//! Also the streams inside TIFF files.
+
+use microtome_vault::{Budget, Error, Result};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+use super::{Decoded, damaged, foreign, grant_pixels};
+use crate::{MicronsPerPixel, Size};
+
+/// The highest extent that a JPEG file can state.
+const LARGEST_PX: usize = u16::MAX as usize;
+
+/// In which form samples are wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Output {
+    /// Red, green and blue, whatever the stream holds.
+    Rgb,
+    /// Red, green and blue: converted from YCbCr if the stream says that it holds that, else its components.
+    RgbAsStated,
+    /// The components of the stream as they are.
+    Components,
+}
+
+/// A decoded stream.
+pub(super) struct Frame {
+    pub(super) size: Size,
+    /// `[height_px][width_px][channels]`
+    pub(super) samples: Vec<u8>,
+    pub(super) channels: usize,
+    /// Why parts of the picture may be wrong, if they may be.
+    pub(super) damage: Option<String>,
+}
+
+/// Decodes the content of a JPEG file.
+pub(super) fn decode(bytes: &[u8], budget: Budget) -> Result<Decoded> {
+    let frame = decode_stream(bytes, Output::Rgb, budget)?;
+    let warning =
+        frame.damage.map(|reason| format!("the JPEG data are damaged, parts may be wrong ({reason})"));
+    let warnings = warning.into_iter().collect();
+    Ok(Decoded { size: frame.size, rgb: frame.samples, mpp: Outline::of(bytes).mpp, warnings })
+}
+
+/// Decodes one stream, from its start-of-image marker to its end-of-image marker.
+///
+/// A stream that ends too early is an error. One that is complete and breaks the rules is decoded as far as
+/// possible, as other readers do, and says so in [`Frame::damage`].
+pub(super) fn decode_stream(bytes: &[u8], output: Output, budget: Budget) -> Result<Frame> {
+    let outline = Outline::of(bytes);
+    let strict = decode_with(bytes, output, budget, &outline, true);
+    match strict {
+        Err(Refusal::Damage(error)) if outline.has_end => {
+            let tolerant = decode_with(bytes, output, budget, &outline, false);
+            tolerant.map(|frame| Frame { damage: Some(error), ..frame }).map_err(Refusal::into_error)
+        }
+        outcome if outline.has_end => outcome.map_err(Refusal::into_error),
+        Ok(_) => Err(damaged("JPEG", "it ends before its end-of-image marker")),
+        Err(refusal) => Err(refusal.into_error()),
+    }
+}
+
+/// Why a stream is not decoded: beyond doubt, or because the decoder was told to be strict.
+enum Refusal {
+    Final(Error),
+    Damage(String),
+}
+
+impl Refusal {
+    fn into_error(self) -> Error {
+        match self {
+            Refusal::Final(error) => error,
+            Refusal::Damage(reason) => damaged("JPEG", reason),
+        }
+    }
+}
+
+fn decode_with(
+    bytes: &[u8],
+    output: Output,
+    budget: Budget,
+    outline: &Outline,
+    is_strict: bool,
+) -> std::result::Result<Frame, Refusal> {
+    let options = DecoderOptions::default()
+        .set_max_width(LARGEST_PX)
+        .set_max_height(LARGEST_PX)
+        .set_strict_mode(is_strict)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    call(|| decoder.decode_headers())?;
+    let stated = decoder.info().zip(decoder.input_colorspace());
+    let (info, components) = stated.ok_or(Refusal::Final(damaged("JPEG", "it has no frame")))?;
+    let size = Size::new(usize::from(info.width), usize::from(info.height));
+    let colour = match output {
+        Output::RgbAsStated if !outline.is_ycbcr => components,
+        Output::Rgb | Output::RgbAsStated => ColorSpace::RGB,
+        Output::Components => components,
+    };
+    decoder.set_options(options.jpeg_set_out_colorspace(colour));
+
+    let channels = colour.num_components();
+    // Of a stream with several scans, all coefficients are kept until the last: 16 bits a component.
+    let coefficients = if outline.scans > 1 { 2 * components.num_components() } else { 0 };
+    grant_pixels(budget, size, channels + coefficients).map_err(Refusal::Final)?;
+    refuse_impossible(size, bytes.len()).map_err(Refusal::Final)?;
+    let mut samples = vec![0; size.area_px() * channels];
+    call(|| decoder.decode_into(&mut samples))?;
+    Ok(Frame { size, samples, channels, damage: None })
+}
+
+/// A call to the decoder whose refusal may be due to strictness.
+fn call<E: std::fmt::Display>(
+    call: impl FnOnce() -> std::result::Result<(), E>,
+) -> std::result::Result<(), Refusal> {
+    let mut reason = String::new();
+    let outcome =
+        foreign("JPEG", || call().inspect_err(|error| reason = error.to_string().trim().replace('\n', " ")));
+    match outcome {
+        Err(error) if reason.is_empty() => Err(Refusal::Final(error)),
+        Err(_) => Err(Refusal::Damage(reason)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The most pixels that a byte of entropy-coded data can stand for: each block of 8×8 takes a bit at least,
+/// and a block of subsampled colour covers up to 4×4 as many pixels as one of luma.
+const PIXELS_PER_BYTE: usize = 8 * 64 * 16;
+
+/// A tiny file that declares a huge picture would keep the decoder busy painting it grey.
+fn refuse_impossible(size: Size, length_bytes: usize) -> Result<()> {
+    if size.area_px() / PIXELS_PER_BYTE > length_bytes {
+        return Err(damaged("JPEG", format!("its {length_bytes} bytes cannot hold {size} pixels")));
+    }
+    Ok(())
+}
+
+/// What the markers of a stream say, read without decoding.
+#[derive(Default)]
+struct Outline {
+    scans: usize,
+    /// Whether the end-of-image marker is there.
+    has_end: bool,
+    mpp: Option<MicronsPerPixel>,
+    /// Whether it says that its colours are YCbCr: by a JFIF or Adobe header, or by subsampling them.
+    is_ycbcr: bool,
+}
+
+impl Outline {
+    fn of(bytes: &[u8]) -> Self {
+        let mut outline = Self::default();
+        // `None` when the bytes end before the picture does.
+        let _ = outline.walk(bytes);
+        outline
+    }
+
+    fn walk(&mut self, bytes: &[u8]) -> Option<()> {
+        let mut rest = bytes.get(2..)?;
+        loop {
+            rest = rest.get(rest.iter().position(|&byte| byte == 0xff)?..)?;
+            let marker = *rest.get(1)?;
+            match marker {
+                0xd9 => {
+                    self.has_end = true;
+                    return Some(());
+                }
+                // Fill bytes, entropy-coded 255s, restart markers and others without content.
+                0xff => rest = rest.get(1..)?,
+                0x00 | 0x01 | 0xd0..=0xd8 => rest = rest.get(2..)?,
+                _ => {
+                    let length = usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]));
+                    self.note_segment(marker, rest.get(4..2 + length.max(2))?);
+                    rest = rest.get(2 + length.max(2)..)?;
+                }
+            }
+        }
+    }
+
+    fn note_segment(&mut self, marker: u8, content: &[u8]) {
+        match marker {
+            0xda => self.scans += 1,
+            0xe0 if content.starts_with(b"JFIF\0") => {
+                self.is_ycbcr = true;
+                self.mpp = self.mpp.or(mpp_of_jfif(content));
+            }
+            // The last byte of Adobe's header: 1 is YCbCr.
+            0xee if content.starts_with(b"Adobe") => self.is_ycbcr = content.get(11) == Some(&1),
+            // Start of frame, baseline or progressive: six bytes, then three a component, the middle one the
+            // sampling.
+            0xc0..=0xc2 => {
+                let samplings: Vec<_> = content.iter().skip(7).step_by(3).collect();
+                self.is_ycbcr |= samplings.iter().any(|sampling| **sampling != *samplings[0]);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The density in a JFIF header: `JFIF\0`, version (2 bytes), unit, horizontal and vertical density.
+fn mpp_of_jfif(content: &[u8]) -> Option<MicronsPerPixel> {
+    let content = content.strip_prefix(b"JFIF\0")?;
+    let unit_um = match content.get(2)? {
+        1 => 25_400.0,
+        2 => 10_000.0,
+        _ => return None,
+    };
+    let density_at =
+        |at: usize| Some(f64::from(u16::from_be_bytes([*content.get(at)?, *content.get(at + 1)?])));
+    MicronsPerPixel::plausible_square(unit_um / density_at(3)?, unit_um / density_at(5)?)
+}
