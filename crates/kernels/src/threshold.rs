@@ -72,3 +72,21 @@ fn upper_classes(counts: &[f64; BINS], centres: &[f64; BINS]) -> [(f64, f64); BI
     }
     classes
 }
+/// How well `threshold` parts `values` into two: the share of their variance that lies between the two sides (η of
+/// Otsu 1979), 0 to 1. Not-a-numbers are left out; without variance it is 0.
+pub fn separability(values: &[f32], threshold: f32) -> f64 {
+    let finite = || values.iter().filter(|value| value.is_finite());
+    let side = |above: bool| {
+        let of_side = finite().filter(|value| (**value > threshold) == above);
+        of_side.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + f64::from(*value)))
+    };
+    let ((low, low_sum), (high, high_sum)) = (side(false), side(true));
+    if low == 0.0 || high == 0.0 {
+        return 0.0;
+    }
+    let mean = (low_sum + high_sum) / (low + high);
+    let squares: f64 = finite().map(|value| (f64::from(*value) - mean).powi(2)).sum();
+    let between = low * (low_sum / low - mean).powi(2) + high * (high_sum / high - mean).powi(2);
+    if squares > 0.0 { between / squares } else { 0.0 }
+}
+

@@ -3,8 +3,7 @@
 //! Stain alone takes every dark thing for a nucleus and loses pale ones; the network, which learns from the stain of all
 //! pictures together what a nucleus looks like, keeps what they have in common. What both say together, the mean of
 //! their log-odds, is better than each. The network sees stain concentrations normalised for each picture, not
-//! colours, so that what it learned on one scanner holds on another; a second output says how near the centre of a
-//! nucleus a pixel lies.
+//! colours, so that what it learned on one scanner holds on another.
 
 use super::config::ConfigFile;
 use super::confidence::ConfidenceMap;
@@ -13,13 +12,12 @@ use super::instances::{InstancesConfig, instances};
 use super::stain::{StainConfig, StainMap};
 use super::teaching::{CheckpointFolder, Keep, teach};
 use crate::context::Context;
-use microtome_kernels::Labels;
 use microtome_kernels::stain::concentrations;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_nets::soft_target::SoftTargetConfig;
 use microtome_nets::training::{Objective, SoftTarget, Step, TrainingPicture, confidence_weights};
 use microtome_nets::weights::Weights;
-use microtome_slide::{MicronsPerPixel, Picture};
+use microtome_slide::Picture;
 use microtome_vault::{Error, Result};
 use rayon::prelude::*;
 
@@ -41,27 +39,12 @@ pub struct BestConfig {
     pub training: SoftTargetConfig,
 }
 
-/// What the method believes of a picture.
-pub struct Maps {
-    /// Nucleus or not: stain and network together.
-    pub confidence: ConfidenceMap,
-}
-
-impl Maps {
-    /// Applies a trained network to a picture.
-    pub fn of(network: &FoldedNetwork, picture: &Picture, stain: &StainConfig) -> Self {
-        let map = StainMap::of(picture, stain);
-        let seen = normalised(picture, &map);
-        let learned = network.confidence(&seen, picture.size);
-        let stained = map.confidence(picture);
-        let together = stained.values.par_iter().zip(&learned).map(|(s, l)| mean_log_odds(*s, *l)).collect();
-        Self { confidence: ConfidenceMap { size: picture.size, values: together } }
-    }
-
-    /// Separates the nuclei.
-    pub fn instances(&self, mpp: Option<MicronsPerPixel>, config: &InstancesConfig) -> Labels {
-        instances(&self.confidence, mpp, config)
-    }
+/// How sure stain and network are together.
+pub fn confidence(network: &FoldedNetwork, picture: &Picture, stain: &StainMap) -> ConfidenceMap {
+    let learned = network.confidence(&normalised(picture, stain), picture.size);
+    let stained = stain.confidence(picture);
+    let both = stained.values.par_iter().zip(&learned).map(|(s, l)| mean_log_odds(*s, *l));
+    ConfidenceMap { size: picture.size, values: both.collect() }
 }
 
 /// The probability whose log-odds are the mean of those of `a` and `b`.
@@ -160,16 +143,16 @@ fn lessons(pictures: &[Picture], best: &BestConfig, taught: Option<&Weights>) ->
 
 fn lesson(picture: &Picture, best: &BestConfig, network: Option<&FoldedNetwork>) -> Lesson {
     let map = StainMap::of(picture, &best.stain);
-    let confidence = match network {
+    let believed = match network {
         None => map.confidence(picture),
-        Some(network) => Maps::of(network, picture, &best.stain).confidence,
+        Some(network) => confidence(network, picture, &map),
     };
-    let found = instances(&confidence, picture.mpp, &best.instances);
+    let found = instances(&believed, picture.mpp, &best.instances);
     // What cleaning decided is the target; what the map was unsure of counts little.
     Lesson {
         seen: normalised(picture, &map),
         probability: found.ids.iter().map(|id| if *id > 0 { 255 } else { 0 }).collect(),
-        weight: confidence.values.iter().map(|p| (64.0 + 191.0 * (2.0 * p - 1.0).abs()) as u8).collect(),
+        weight: believed.values.iter().map(|p| (64.0 + 191.0 * (2.0 * p - 1.0).abs()) as u8).collect(),
     }
 }
 

@@ -105,6 +105,7 @@ pub struct StainSection {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum VectorsName {
+    Auto,
     RuifrokJohnston,
     Macenko,
 }
@@ -172,7 +173,7 @@ impl Default for ConfigFile {
                 weight_decay: paper.weight_decay,
                 epsilon: paper.epsilon,
             },
-            stain: StainSection { vectors: VectorsName::Macenko, smoothing_px: 1.5 },
+            stain: StainSection { vectors: VectorsName::Auto, smoothing_px: 1.5 },
             best: BestSection {
                 rounds: 1,
                 steps: 240,
@@ -317,6 +318,7 @@ impl ConfigFile {
     /// Values of the classical method.
     pub fn stain(&self) -> StainConfig {
         let vectors = match self.stain.vectors {
+            VectorsName::Auto => StainVectors::Auto,
             VectorsName::RuifrokJohnston => StainVectors::RuifrokJohnston,
             VectorsName::Macenko => StainVectors::Macenko,
         };

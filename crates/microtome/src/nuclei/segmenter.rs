@@ -1,13 +1,13 @@
 //! From a picture to nuclei, by whatever method.
 
-use super::best::{self, Maps};
+use super::best;
 use super::choice::Sense;
 use super::confidence::ConfidenceMap;
 use super::config::{ConfigFile, Method};
 use super::instances::{InstancesConfig, instances};
 use super::measure::{Nucleus, measure};
 use super::model::Model;
-use super::stain::{StainConfig, StainMap, stain_matrix};
+use super::stain::{StainConfig, StainMap};
 use microtome_kernels::Labels;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_slide::{MicronsPerPixel, Picture};
@@ -67,25 +67,16 @@ impl Segmenter {
 
     /// Cuts the nuclei out of a picture of the given resolution.
     pub fn segment(&self, picture: &Picture, mpp: Option<MicronsPerPixel>) -> Segmentation {
-        let (confidence, labels) = match &self.engine {
-            Engine::Stain => {
-                let confidence = StainMap::of(picture, &self.stain).confidence(picture);
-                let labels = instances(&confidence, mpp, &self.instances);
-                (confidence, labels)
-            }
+        let stain = StainMap::of(picture, &self.stain);
+        let confidence = match &self.engine {
+            Engine::Stain => stain.confidence(picture),
             Engine::Contrastive { network, channel, inverted } => {
-                let confidence = channel_confidence(network, picture, *channel, *inverted);
-                let labels = instances(&confidence, mpp, &self.instances);
-                (confidence, labels)
+                channel_confidence(network, picture, *channel, *inverted)
             }
-            Engine::Best { network } => {
-                let maps = Maps::of(network, picture, &self.stain);
-                let labels = maps.instances(mpp, &self.instances);
-                (maps.confidence, labels)
-            }
+            Engine::Best { network } => best::confidence(network, picture, &stain),
         };
-        let matrix = stain_matrix(picture, self.stain.vectors);
-        let nuclei = measure(&labels, &picture.rgb, &confidence.values, &matrix);
+        let labels = instances(&confidence, mpp, &self.instances);
+        let nuclei = measure(&labels, &picture.rgb, &confidence.values, &stain.matrix);
         Segmentation { confidence, labels, nuclei }
     }
 }

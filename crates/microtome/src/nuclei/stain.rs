@@ -7,12 +7,14 @@
 use super::confidence::ConfidenceMap;
 use microtome_kernels::gaussian::gaussian_blur;
 use microtome_kernels::stain::{MacenkoSettings, StainMatrix, concentrations, macenko};
-use microtome_kernels::threshold::otsu;
+use microtome_kernels::threshold::{otsu, separability};
 use microtome_slide::Picture;
 
 /// Which stain vectors deconvolution uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StainVectors {
+    /// For each picture those of the two others whose haematoxylin parts it better, see [`StainMap::of`].
+    Auto,
     /// Published vectors of haematoxylin and eosin (Ruifrok & Johnston 2001), the same for every picture.
     RuifrokJohnston,
     /// Estimated from each picture (Macenko et al. 2009); the published ones where that fails.
@@ -41,12 +43,37 @@ pub struct StainMap {
 
 impl StainMap {
     /// Deconvolves a picture.
+    ///
+    /// Estimated vectors fit most pictures better than published ones, but where there is one stain only, or colours that
+    /// are not of a stain, the estimate parts shades of one stain and is useless. With [`StainVectors::Auto`] an estimate
+    /// counts if its haematoxylin is plausible (within [`PLAUSIBLE_DEGREES`] of the published one) and parts the
+    /// picture better (separability by Otsu's criterion).
     pub fn of(picture: &Picture, config: &StainConfig) -> Self {
-        let matrix = stain_matrix(picture, config.vectors);
+        let published = || Self::with(picture, StainMatrix::ruifrok_johnston(), config.smoothing_px);
+        let estimate = || macenko(&picture.rgb, MacenkoSettings::PAPER);
+        let with = |matrix| Self::with(picture, matrix, config.smoothing_px);
+        match config.vectors {
+            StainVectors::RuifrokJohnston => published(),
+            StainVectors::Macenko => estimate().map_or_else(published, with),
+            StainVectors::Auto => match estimate().filter(is_plausible).map(with) {
+                None => published(),
+                Some(estimated) => {
+                    let published = published();
+                    if estimated.separability() > published.separability() { estimated } else { published }
+                }
+            },
+        }
+    }
+
+    fn with(picture: &Picture, matrix: StainMatrix, smoothing_px: f32) -> Self {
         let [haematoxylin, ..] = concentrations(&picture.rgb, &matrix);
-        let haematoxylin = gaussian_blur(&haematoxylin, picture.size, config.smoothing_px);
+        let haematoxylin = gaussian_blur(&haematoxylin, picture.size, smoothing_px);
         let threshold = otsu(&haematoxylin);
         Self { matrix, haematoxylin, threshold }
+    }
+
+    fn separability(&self) -> f64 {
+        self.threshold.map_or(0.0, |threshold| separability(&self.haematoxylin, threshold))
     }
 
     /// How sure the stain is of a nucleus at each pixel: a logistic curve that is one half at the threshold, and as
@@ -76,11 +103,11 @@ impl StainMap {
 /// The logistic curve falls from 0.95 to 0.05 over about the distance of the two sides' means.
 const STEEPNESS: f32 = 6.0;
 
-/// The stain vectors of a picture.
-pub fn stain_matrix(picture: &Picture, vectors: StainVectors) -> StainMatrix {
-    let estimated = match vectors {
-        StainVectors::Macenko => macenko(&picture.rgb, MacenkoSettings::PAPER),
-        StainVectors::RuifrokJohnston => None,
-    };
-    estimated.unwrap_or_else(StainMatrix::ruifrok_johnston)
+/// How far an estimated haematoxylin may lie from the published one, in degrees.
+const PLAUSIBLE_DEGREES: f32 = 15.0;
+
+fn is_plausible(estimated: &StainMatrix) -> bool {
+    let published = StainMatrix::ruifrok_johnston();
+    let cosine: f32 = estimated.vectors[0].iter().zip(published.vectors[0]).map(|(a, b)| a * b).sum();
+    cosine > PLAUSIBLE_DEGREES.to_radians().cos()
 }

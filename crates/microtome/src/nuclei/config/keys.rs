@@ -35,7 +35,7 @@ pub const KEYS: &[Key] = &[
     key("contrastive.learning_rate", "Adam's step"),
     key("contrastive.weight_decay", "L2 penalty, added to the gradient"),
     key("contrastive.epsilon", "ε of x' = (1−ε)·x + ε on the input"),
-    key("stain.vectors", "macenko (estimated from each picture) or ruifrok-johnston (published)"),
+    key("stain.vectors", "auto, macenko (estimated from each picture) or ruifrok-johnston (published)"),
     key("stain.smoothing_px", "Standard deviation of the Gaussian on haematoxylin, in pixels"),
     key("best.rounds", "How often a network is taught by what was found before"),
     key("best.steps", "Training steps a round"),
