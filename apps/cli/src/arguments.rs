@@ -54,7 +54,7 @@ pub(crate) enum Nuclei {
     Run {
         /// Pictures: files, folders or globs
         #[arg(required = true, value_name = "PICTURES")]
-        pictures: Vec<String>,
+        pictures: Vec<PathBuf>,
         /// Folder for the results; the same command again goes on where it stopped
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -70,7 +70,7 @@ pub(crate) enum Nuclei {
     Train {
         /// Pictures: files, folders or globs
         #[arg(required = true, value_name = "PICTURES")]
-        pictures: Vec<String>,
+        pictures: Vec<PathBuf>,
         /// The model's file, to be written
         #[arg(long, value_name = "FILE")]
         model: PathBuf,
@@ -86,7 +86,7 @@ pub(crate) enum Nuclei {
     Segment {
         /// Pictures: files, folders or globs
         #[arg(required = true, value_name = "PICTURES")]
-        pictures: Vec<String>,
+        pictures: Vec<PathBuf>,
         /// The model's file
         #[arg(long, value_name = "FILE")]
         model: PathBuf,

@@ -78,7 +78,7 @@ fn conclude(outcome: &Outcome) -> ExitCode {
 }
 
 fn request(
-    pictures: &[String],
+    pictures: &[PathBuf],
     method: Option<String>,
     common: &Common,
     mut values: Vec<(String, String)>,
@@ -91,10 +91,10 @@ fn request(
         }
     };
     values.extend(method.map(|method| ("method".to_owned(), format!("\"{}\"", method.replace('"', "")))));
-    let config = ConfigFile::read(&text, &values);
-    let config = config.map_err(|error| match &common.config {
-        Some(path) => error.at(path),
-        None => error,
+    let config = ConfigFile::read(&text, &values).map_err(|error| match &common.config {
+        // Not where the flags alone are wrong.
+        Some(path) if ConfigFile::read(&text, &[]).is_err() => error.at(path),
+        _ => error,
     })?;
     Ok(Request {
         pictures: expand(pictures)?,
@@ -107,18 +107,19 @@ fn request(
 /// The command line as it was given, for the record.
 fn command_line() -> String {
     let quote = |word: String| if word.contains(char::is_whitespace) { format!("\"{word}\"") } else { word };
-    let words = std::env::args().skip(1).map(quote);
+    let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
     std::iter::once("microtome".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Globs become the files they match; names that exist are taken as they are, whatever characters they hold.
-fn expand(pictures: &[String]) -> Result<Vec<PathBuf>> {
+fn expand(pictures: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for picture in pictures {
-        if Path::new(picture).exists() || !picture.contains(['*', '?', '[']) {
-            paths.push(PathBuf::from(picture));
+    for path in pictures {
+        let pattern = path.to_str().filter(|text| text.contains(['*', '?', '[']) && !path.exists());
+        let Some(picture) = pattern else {
+            paths.push(path.clone());
             continue;
-        }
+        };
         let matches = glob::glob(picture)
             .map_err(|error| Error::usage(format!("“{picture}” is not a pattern of file names ({error})")))?;
         let before = paths.len();

@@ -3,8 +3,9 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use microtome_vault::{Error, Result};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
-use std::collections::{BTreeMap, HashMap};
+use safetensors::tensor::{Dtype, SafeTensors};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Most tensors that a model file may hold: ten times what a ResNet-50 has.
 const MOST_TENSORS: usize = 4_000;
@@ -114,25 +115,37 @@ impl ModuleMapper for Applier<'_> {
     }
 }
 
-/// Weights and text as the bytes of a safetensors file.
+/// Weights and text as the bytes of a safetensors file: the same for the same content, whatever the order of the weights.
 ///
 /// # Errors
-/// `Bug` when the library refuses its own format.
+/// `Bug` when what is to be written is no valid file: a name that occurs twice, values that do not fill their shape.
 pub fn to_safetensors(weights: &[NamedTensor], texts: &BTreeMap<String, String>) -> Result<Vec<u8>> {
-    let bytes: Vec<Vec<u8>> =
-        weights.iter().map(|tensor| tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let views: Vec<(&str, TensorView<'_>)> = weights
-        .iter()
-        .zip(&bytes)
-        .map(|(tensor, bytes)| {
-            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
-            view.map(|view| (tensor.name.as_str(), view))
-        })
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|error| Error::bug(format!("weights cannot be written as safetensors ({error})")))?;
-    let texts: HashMap<String, String> = texts.clone().into_iter().collect();
-    serialize(views, Some(texts))
-        .map_err(|error| Error::bug(format!("weights cannot be written as safetensors ({error})")))
+    let refused = |why: String| Error::bug(format!("weights cannot be written as safetensors ({why})"));
+    let mut sorted: Vec<&NamedTensor> = weights.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    // The library would write the texts in the order of a hash map, which is another each time.
+    let mut header =
+        serde_json::to_vec(&header(&sorted, texts)).map_err(|error| refused(error.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let values = sorted.iter().flat_map(|tensor| &tensor.values).flat_map(|value| value.to_le_bytes());
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    bytes.extend(values);
+    SafeTensors::deserialize(&bytes).map_err(|error| refused(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// What stands before the values: the texts, then type, shape and place of each tensor.
+fn header(weights: &[&NamedTensor], texts: &BTreeMap<String, String>) -> serde_json::Map<String, Value> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".to_owned(), json!(texts));
+    let mut begin = 0;
+    for NamedTensor { name, shape, values } in weights {
+        let end = begin + size_of_val(values.as_slice());
+        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}));
+        begin = end;
+    }
+    header
 }
 
 /// Weights and text from the bytes of a safetensors file; weights come back sorted by name.
@@ -167,4 +180,33 @@ pub fn from_safetensors(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, Strin
 
 fn little_endian(bytes: &[u8]) -> f32 {
     f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, shape: &[usize]) -> NamedTensor {
+        let values = (0..shape.iter().product()).map(|value: usize| value as f32).collect();
+        NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_always_the_same() {
+        let texts: BTreeMap<String, String> =
+            (0..20).map(|index| (format!("text {index}"), "\"ε\"".to_owned())).collect();
+        let weights = vec![tensor("a", &[2, 3]), tensor("b", &[0]), tensor("c.weight", &[1])];
+        let bytes = to_safetensors(&weights, &texts).unwrap();
+        assert_eq!(from_safetensors(&bytes).unwrap(), (weights.clone(), texts.clone()));
+        let reversed: Weights = weights.into_iter().rev().collect();
+        assert!(to_safetensors(&reversed, &texts).unwrap() == bytes);
+    }
+
+    #[test]
+    fn what_is_no_valid_file_is_not_written() {
+        let twice = [tensor("a", &[2]), tensor("a", &[2])];
+        assert!(to_safetensors(&twice, &BTreeMap::new()).is_err());
+        let unfilled = NamedTensor { shape: vec![3], ..tensor("a", &[2]) };
+        assert!(to_safetensors(&[unfilled], &BTreeMap::new()).is_err());
+    }
 }

@@ -69,9 +69,10 @@ fn is_picture_name(name: &Path) -> bool {
 fn refuse_equal_names(pictures: &[PathBuf]) -> Result<()> {
     let mut path_of_name = BTreeMap::new();
     for path in pictures {
-        let Some(name) = path.file_stem() else { continue };
-        if let Some(earlier) = path_of_name.insert(name, path) {
-            let what = format!("two pictures are named {}: {}", name.display(), earlier.display());
+        // As outputs are named: bytes that are no text make names equal.
+        let Some(name) = path.file_stem().map(|name| name.to_string_lossy()) else { continue };
+        if let Some(earlier) = path_of_name.insert(name.clone(), path) {
+            let what = format!("two pictures are named {name}: {}", earlier.display());
             return Err(Error::usage(what).at(path).advise(
                 "their outputs would replace each other; rename one, or work on them one after the other",
             ));

@@ -2,6 +2,7 @@
 //! SciPy on a picture whose results `../golden/make_golden.py` printed.
 
 mod colours;
+// Printed numbers may come close to constants of mathematics by chance.
 #[allow(clippy::approx_constant)]
 #[rustfmt::skip]
 #[path = "../golden/golden.rs"]

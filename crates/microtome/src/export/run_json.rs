@@ -67,7 +67,7 @@ pub struct StageJson {
 /// A file of weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelJson {
-    /// Its path, from the folder of `run.json`.
+    /// Its path: from the folder of `run.json` if it lies there, else from the root.
     pub file: String,
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,

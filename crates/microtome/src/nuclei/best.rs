@@ -1,12 +1,12 @@
-//! `--method best`, the default: the stain teaches a network, the network corrects the stain.
+//! `--method best`, the default: the stain's local contrast teaches a network, and both decide together.
 //!
-//! Stain alone takes every dark thing for a nucleus and loses pale ones; the network, which learns from the stain of all
-//! pictures together what a nucleus looks like, keeps what they have in common. What both say together, the mean of
-//! their log-odds, is better than each. The network sees stain concentrations normalised for each picture, not
+//! The stain of one picture takes every dark thing for a nucleus; the network, which learns from the stain of all
+//! pictures together what a nucleus looks like, keeps what they have in common. Their log-odds are averaged. The network sees stain concentrations normalised for each picture, not
 //! colours, so that what it learned on one scanner holds on another.
 
 use super::config::ConfigFile;
-use super::confidence::ConfidenceMap;
+use super::contrast;
+use super::confidence::{ConfidenceMap, mean_log_odds};
 use super::contrastive::Taught;
 use super::instances::{InstancesConfig, instances};
 use super::stain::{StainConfig, StainMap};
@@ -39,19 +39,19 @@ pub struct BestConfig {
     pub training: SoftTargetConfig,
 }
 
-/// How sure stain and network are together.
-pub fn confidence(network: &FoldedNetwork, picture: &Picture, stain: &StainMap) -> ConfidenceMap {
-    let learned = network.confidence(&normalised(picture, stain), picture.size);
-    let stained = stain.confidence(picture);
-    let both = stained.values.par_iter().zip(&learned).map(|(s, l)| mean_log_odds(*s, *l));
-    ConfidenceMap { size: picture.size, values: both.collect() }
-}
+/// Share of the network in the mean of log-odds; the rest is the stain's local contrast.
+const NETWORK_SHARE: f32 = 0.2;
 
-/// The probability whose log-odds are the mean of those of `a` and `b`.
-fn mean_log_odds(a: f32, b: f32) -> f32 {
-    let odds = |p: f32| (p.max(1e-6) / (1.0 - p).max(1e-6)).sqrt();
-    let both = odds(a) * odds(b);
-    both / (1.0 + both)
+/// How sure the stain's local contrast and the network are together.
+pub fn confidence(
+    network: &FoldedNetwork,
+    picture: &Picture,
+    stain: &StainMap,
+    config: &StainConfig,
+) -> ConfidenceMap {
+    let learned = network.confidence(&normalised(picture, stain), picture.size);
+    let learned = ConfidenceMap { size: picture.size, values: learned };
+    mean_log_odds(&contrast::confidence(picture, stain, config.smoothing_px), &learned, NETWORK_SHARE)
 }
 
 /// Haematoxylin's high end, which becomes 1: this share of the pixels lies below.
@@ -144,8 +144,8 @@ fn lessons(pictures: &[Picture], best: &BestConfig, taught: Option<&Weights>) ->
 fn lesson(picture: &Picture, best: &BestConfig, network: Option<&FoldedNetwork>) -> Lesson {
     let map = StainMap::of(picture, &best.stain);
     let believed = match network {
-        None => map.confidence(picture),
-        Some(network) => confidence(network, picture, &map),
+        None => contrast::confidence(picture, &map, best.stain.smoothing_px),
+        Some(network) => confidence(network, picture, &map, &best.stain),
     };
     let found = instances(&believed, picture.mpp, &best.instances);
     // What cleaning decided is the target; what the map was unsure of counts little.

@@ -1,6 +1,7 @@
 //! Confidence maps: what every method gives, and what instances are made of.
 
 use microtome_kernels::Size;
+use rayon::prelude::*;
 
 /// How sure a method is that a pixel belongs to a nucleus.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,5 +16,36 @@ impl ConfidenceMap {
     /// Where the confidence is above one half.
     pub fn mask(&self) -> Vec<bool> {
         self.values.iter().map(|&value| value > 0.5).collect()
+    }
+}
+
+/// The map whose log-odds are those of `a` and `b`, averaged; `share` of `b`, the rest of `a`.
+pub fn mean_log_odds(a: &ConfidenceMap, b: &ConfidenceMap, share: f32) -> ConfidenceMap {
+    let both = a.values.par_iter().zip(&b.values).map(|(a, b)| {
+        let mean = (1.0 - share) * log_odds(*a) + share * log_odds(*b);
+        1.0 / (1.0 + (-mean).exp())
+    });
+    ConfidenceMap { size: a.size, values: both.collect() }
+}
+
+/// Beyond these odds (about 3000 to 1) nobody is surer.
+const SUREST: f32 = 8.0;
+
+fn log_odds(p: f32) -> f32 {
+    (p.max(1e-6) / (1.0 - p).max(1e-6)).ln().clamp(-SUREST, SUREST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_odds_are_averaged_by_share() {
+        let map = |value| ConfidenceMap { size: Size::new(1, 1), values: vec![value] };
+        let mean = |a, b, share| mean_log_odds(&map(a), &map(b), share).values[0];
+        assert!((mean(0.9, 0.1, 0.5) - 0.5).abs() < 1e-6);
+        assert!((mean(0.9, 0.1, 0.0) - 0.9).abs() < 1e-6);
+        assert!((mean(0.8, 0.5, 0.5) - 2.0 / 3.0).abs() < 1e-6);
+        assert!(mean(1.0, 0.0, 0.5).is_finite());
     }
 }

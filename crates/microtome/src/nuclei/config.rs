@@ -202,8 +202,7 @@ impl ConfigFile {
     /// # Errors
     /// `Usage` for a text that is not TOML, an unknown key, or a value out of range.
     pub fn read(text: &str, overrides: &[(String, String)]) -> Result<Self> {
-        let given: toml::Table = toml::from_str(text)
-            .map_err(|error| Error::usage(format!("the config is not valid TOML: {}", error.message())))?;
+        let given: toml::Table = toml::from_str(text).map_err(|error| not_toml(text, &error))?;
         let mut table = toml::Table::try_from(Self::default())
             .map_err(|error| Error::bug(format!("the default config is not writable ({error})")))?;
         merge(&mut table, given, "")?;
@@ -211,7 +210,9 @@ impl ConfigFile {
             merge(&mut table, nested(path, value), "")?;
         }
         let config: Self = table.try_into().map_err(|error: toml::de::Error| {
-            Error::usage(format!("a value of the config does not fit: {}", error.message().trim()))
+            // Its text names the key, in a line of its own.
+            let why = error.to_string().trim().replace('\n', ", ");
+            Error::usage(format!("a value of the config does not fit: {why}"))
         })?;
         config.check()?;
         Ok(config)
@@ -264,6 +265,17 @@ impl ConfigFile {
         require(c.crop_px > c.patch_px, "contrastive.crop_px", "must be larger than contrastive.patch_px")?;
         require((0.0..1.0).contains(&c.epsilon), "contrastive.epsilon", "must be at least 0 and below 1")?;
         require((0.0..=1.0).contains(&i.threshold), "instances.threshold", "must lie between 0 and 1")?;
+        let not_larger = [
+            ("contrastive.epochs", c.epochs, 1_000_000),
+            ("contrastive.draws", c.draws, 100_000),
+            ("contrastive.anchors", c.anchors, 100_000),
+            ("best.rounds", b.rounds, 100),
+            ("best.steps", b.steps, 10_000_000),
+        ];
+        for (key, value, most) in not_larger {
+            require(value <= most, key, &format!("must be at most {most}"))?;
+        }
+        require(i.max_hole_um2 >= 0.0, "instances.max_hole_um2", "must not be negative")?;
         let not_negative = [
             ("contrastive.learning_rate", c.learning_rate),
             ("contrastive.weight_decay", c.weight_decay.into()),
@@ -273,11 +285,12 @@ impl ConfigFile {
             ("best.weight_decay", b.weight_decay.into()),
             ("stain.smoothing_px", self.stain.smoothing_px.into()),
             ("instances.min_area_um2", i.min_area_um2),
-            ("instances.max_hole_um2", i.max_hole_um2),
             ("instances.marker_depth_um", i.marker_depth_um),
             ("instances.marker_smoothing_um", i.marker_smoothing_um),
         ];
-        not_negative.iter().try_for_each(|(key, value)| require(*value >= 0.0, key, "must not be negative"))
+        not_negative.iter().try_for_each(|(key, value)| {
+            require(value.is_finite() && *value >= 0.0, key, "must be a number, and not negative")
+        })
     }
 
     /// Values of the paper's method.
@@ -366,6 +379,12 @@ impl ConfigFile {
             marker_smoothing_um: section.marker_smoothing_um,
         }
     }
+}
+
+fn not_toml(text: &str, error: &toml::de::Error) -> Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = 1 + before.matches('\n').count();
+    Error::usage(format!("the config is not valid TOML: {}, in line {line}", error.message()))
 }
 
 fn require(holds: bool, key: &str, demand: &str) -> Result<()> {

@@ -64,7 +64,7 @@ impl RunFolder {
         let lock = FolderLock::acquire(out.join(STATE), what)?;
         let owner = Owner { state_version: STATE_VERSION, key: key.clone(), what: what.to_owned() };
         disk::write_atomic(&owner_path, &to_json(&owner)?)?;
-        for part in ["", "labels", "confidence", "overlays", "geojson"] {
+        for part in ["", STATE, ".microtome/pictures", "labels", "confidence", "overlays", "geojson"] {
             disk::create_folder_all(out.join(part))?;
             disk::remove_leftovers(out.join(part))?;
         }
@@ -90,11 +90,15 @@ impl RunFolder {
         self.out.join(STATE).join("pictures").join(format!("{name}.json"))
     }
 
-    /// What is kept of a picture, if it is done and its label map is still there.
+    /// What is kept of a picture, if it is done and its files are still there.
     pub fn done(&self, name: &str, sha256: &str) -> Option<PictureDone> {
         let bytes = disk::read_file_bounded(self.done_path(name), LARGEST_STATE).ok()?;
         let done: PictureDone = serde_json::from_slice(&bytes).ok()?;
-        (done.sha256 == sha256 && self.out.join(&done.labels).is_file()).then_some(done)
+        let others = [("confidence", "png"), ("overlays", "png"), ("geojson", "geojson")];
+        let mut files = others.iter().map(|(part, extension)| format!("{part}/{name}.{extension}"));
+        let is_there = |file: &str| self.out.join(file).is_file();
+        let is_whole = is_there(&done.labels) && files.all(|file| is_there(&file));
+        (done.sha256 == sha256 && is_whole).then_some(done)
     }
 
     /// Notes that a picture's files are complete.
@@ -155,7 +159,8 @@ fn check_empty(out: &Path) -> Result<()> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-            Err(Error::usage("the output is a file, not a folder").at(out).advise("choose another --out"))
+            let what = if out.exists() { "the output is a file" } else { "the output would lie below a file" };
+            Err(Error::usage(format!("{what}, not a folder")).at(out).advise("choose another --out"))
         }
         Err(error) => Err(Error::io("listing the output folder", &error).at(out)),
     }

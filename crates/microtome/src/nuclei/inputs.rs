@@ -121,13 +121,18 @@ impl Inputs {
     /// # Errors
     /// Those of reading.
     pub fn to_train_on(&self, context: &Context<'_>) -> Result<Vec<Picture>> {
-        let bytes: Vec<u64> = self.usable.iter().map(|input| 3 * input.size.area_px() as u64).collect();
-        let chosen = training_sample(&bytes, context.seed);
+        let chosen = self.chosen_to_train_on(context.seed);
         if chosen.len() < self.usable.len() {
             let (chosen, all) = (chosen.len(), self.usable.len());
             context.warn(format!("training takes a sample of {chosen} of {all} pictures, which fit in memory"));
         }
-        chosen.par_iter().map(|&index| self.read(&self.usable[index], context)).collect()
+        chosen.par_iter().map(|input| self.read(input, context)).collect()
+    }
+
+    /// Which pictures are trained on, in their order.
+    pub fn chosen_to_train_on(&self, seed: u64) -> Vec<&Input> {
+        let bytes: Vec<u64> = self.usable.iter().map(|input| 3 * input.size.area_px() as u64).collect();
+        training_sample(&bytes, seed).into_iter().map(|index| &self.usable[index]).collect()
     }
 
     /// Names, contents and resolutions of all pictures, as one text.

@@ -8,6 +8,7 @@ pub mod best;
 pub mod choice;
 pub mod confidence;
 pub mod config;
+pub mod contrast;
 pub mod contrastive;
 pub mod folder;
 pub mod inputs;

@@ -22,8 +22,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use microtome_slide::{MicronsPerPixel, Picture, find_pictures};
 use microtome_vault::{Error, Result, checksum, disk};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Name of the trained model in a run's folder.
+pub(super) const MODEL_NAME: &str = "model.safetensors";
 
 /// What a person asks for.
 #[derive(Clone, Debug)]
@@ -60,7 +64,7 @@ pub fn run(request: &Request, out: &Path, context: &Context<'_>) -> Result<Outco
     let inputs = survey(request, context)?;
     stages.done("reading");
     let folder = RunFolder::take(out, &identity("run", request, &inputs, "", context), &describe(request, &inputs))?;
-    let model_path = folder.path().join("model.safetensors");
+    let model_path = folder.path().join(MODEL_NAME);
     let taught = match request.config.method {
         Method::Stain => None,
         _ => Some(taught_in_folder(&folder, &model_path, request, &inputs, context)?),
@@ -171,7 +175,6 @@ fn teach(
         _ => best::learn(&pictures, &request.config, checkpoints, context)?,
     };
     let (channel, inverted) = sense(taught.choice.as_ref());
-    let trained_on = pictures.iter().map(|picture| (picture.name.clone(), picture.sha256.clone())).collect();
     let record = ModelRecord {
         format_version: 1,
         microtome: env!("CARGO_PKG_VERSION").to_owned(),
@@ -180,7 +183,7 @@ fn teach(
         inverted,
         seed: context.seed,
         config: request.config.clone(),
-        trained_on,
+        trained_on: trained_on(inputs, context),
     };
     Ok((Model { weights: taught.weights.clone(), record }, taught))
 }
@@ -189,11 +192,17 @@ fn sense(choice: Option<&Choice>) -> (usize, bool) {
     choice.map_or((0, false), |choice| (choice.chosen.channel, choice.chosen.inverted))
 }
 
+/// SHA-256 of each picture that is trained on, by name.
+fn trained_on(inputs: &Inputs, context: &Context<'_>) -> BTreeMap<String, String> {
+    let chosen = inputs.chosen_to_train_on(context.seed).into_iter();
+    chosen.map(|input| (input.name.clone(), input.sha256.clone())).collect()
+}
+
 /// Whether a model file is what this request would train.
 fn trained_alike(path: &Path, request: &Request, inputs: &Inputs, context: &Context<'_>) -> bool {
     let Ok(Model { record, .. }) = Model::read(path) else { return false };
-    let known = |input: &Input| record.trained_on.get(&input.name) == Some(&input.sha256);
-    record.config == request.config && record.seed == context.seed && inputs.usable.iter().all(known)
+    let alike = record.config == request.config && record.seed == context.seed;
+    alike && record.trained_on == trained_on(inputs, context)
 }
 
 /// Segments every picture that is not done yet, then writes what spans all of them.

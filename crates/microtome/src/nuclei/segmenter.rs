@@ -73,7 +73,7 @@ impl Segmenter {
             Engine::Contrastive { network, channel, inverted } => {
                 channel_confidence(network, picture, *channel, *inverted)
             }
-            Engine::Best { network } => best::confidence(network, picture, &stain),
+            Engine::Best { network } => best::confidence(network, picture, &stain, &self.stain),
         };
         let labels = instances(&confidence, mpp, &self.instances);
         let nuclei = measure(&labels, &picture.rgb, &confidence.values, &stain.matrix);

@@ -4,7 +4,7 @@ use super::choice;
 use super::config::Method;
 use super::folder::{PictureDone, RunFolder};
 use super::inputs::{Input, Inputs};
-use super::run::Request;
+use super::run::{MODEL_NAME, Request};
 use crate::context::Context;
 use crate::export::run_json::{
     ChoiceJson, FORMAT_VERSION, InputJson, ModelJson, RunJson, SkippedJson, StageJson, rfc3339_utc,
@@ -168,7 +168,8 @@ pub(super) fn write(
 ) -> Result<()> {
     write_csv(folder.path(), pictures.iter().map(|picture| Ok(picture.rows.as_str())))?;
     stages.done("table");
-    write_report(folder.path(), &report(request, inputs, pictures, model, curve, &stages, context))?;
+    let model = model.map(|path| model_json(folder.path(), path)).transpose()?;
+    write_report(folder.path(), &report(request, inputs, pictures, model.as_ref(), curve, &stages, context))?;
     stages.done("report");
     run_json(request, inputs, pictures, model, curve, stages, context)?.write(folder.path())?;
     Ok(())
@@ -178,7 +179,7 @@ fn report(
     request: &Request,
     inputs: &Inputs,
     pictures: &[PictureDone],
-    model: Option<&Path>,
+    model: Option<&ModelJson>,
     curve: Option<&Curve>,
     stages: &Stages,
     context: &Context<'_>,
@@ -252,7 +253,7 @@ fn in_words(method: Method) -> (&'static str, &'static str) {
     }
 }
 
-fn files(model: Option<&Path>) -> Vec<ResultFile> {
+fn files(model: Option<&ModelJson>) -> Vec<ResultFile> {
     let file = |path: &str, what: &str| ResultFile { path: path.to_owned(), what: what.to_owned() };
     let mut files = vec![
         file("overlays/", "Outlines on the pictures, to look at (PNG)"),
@@ -262,24 +263,28 @@ fn files(model: Option<&Path>) -> Vec<ResultFile> {
         file("nuclei.csv", "A row a nucleus, all pictures; spreadsheets, R, Python"),
         file("run.json", "How all of this was made: settings, seed, versions, hashes, times"),
     ];
-    if model.is_some_and(|model| model.ends_with("model.safetensors")) {
-        files.push(file("model.safetensors", "The trained network; `microtome nuclei segment` applies it"));
+    if model.is_some_and(|model| model.file == MODEL_NAME) {
+        files.push(file(MODEL_NAME, "The trained network; `microtome nuclei segment` applies it"));
     }
     files
+}
+
+/// The model as the record names it: by its name where it lies in the run's folder, else from the root.
+fn model_json(folder: &Path, path: &Path) -> Result<ModelJson> {
+    let elsewhere = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let file = path.strip_prefix(folder).map_or_else(|_| elsewhere(), Path::to_owned);
+    Ok(ModelJson { file: file.display().to_string(), sha256: checksum::sha256_file(path)? })
 }
 
 fn run_json(
     request: &Request,
     inputs: &Inputs,
     pictures: &[PictureDone],
-    model: Option<&Path>,
+    model: Option<ModelJson>,
     curve: Option<&Curve>,
     stages: Stages,
     context: &Context<'_>,
 ) -> Result<RunJson> {
-    let model = model.map(|path| -> Result<ModelJson> {
-        Ok(ModelJson { file: path.display().to_string(), sha256: checksum::sha256_file(path)? })
-    });
     Ok(RunJson {
         format_version: FORMAT_VERSION,
         microtome_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -293,7 +298,7 @@ fn run_json(
         vector_path: system::vector_paths().0.to_owned(),
         peak_memory_bytes: system::peak_memory_bytes(),
         config: serde_json::to_value(&request.config).unwrap_or_default(),
-        model: model.transpose()?,
+        model,
         inputs: inputs.usable.iter().zip(pictures).map(input_json).collect(),
         skipped: inputs
             .skipped
