@@ -46,7 +46,7 @@ fn nuclei(command: Nuclei, budget: Budget) -> Result<ExitCode> {
         Nuclei::Train { pictures, model, method, common, values } => {
             let request = request(&pictures, method, &common, values.0)?;
             let outcome = with_context(common.seed, budget, |context| run::train(&request, &model, context))?;
-            println!("{} pictures learned from, model in {}", outcome.pictures, model.display());
+            println!("learned from {}, model in {}", pictures_in_words(outcome.pictures), model.display());
             Ok(conclude(&outcome))
         }
         Nuclei::Segment { pictures, model, out, mpp } => {
@@ -65,16 +65,20 @@ fn nuclei(command: Nuclei, budget: Budget) -> Result<ExitCode> {
 /// Says what was done and where to look; the exit code says whether pictures were skipped.
 fn conclude(outcome: &Outcome) -> ExitCode {
     if let Some(report) = &outcome.report {
-        println!("{} nuclei in {} pictures", outcome.nuclei, outcome.pictures);
+        println!("{} nuclei in {}", outcome.nuclei, pictures_in_words(outcome.pictures));
         println!("look at {}", report.display());
     }
     match outcome.skipped.first() {
         None => ExitCode::SUCCESS,
         Some(first) => {
-            eprintln!("{} pictures were skipped (see the warnings above)", outcome.skipped.len());
+            eprintln!("skipped: {} (see the warnings above)", pictures_in_words(outcome.skipped.len()));
             exit::partial(&first.error)
         }
     }
+}
+
+fn pictures_in_words(count: usize) -> String {
+    if count == 1 { "1 picture".to_owned() } else { format!("{count} pictures") }
 }
 
 fn request(

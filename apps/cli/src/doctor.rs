@@ -23,12 +23,18 @@ pub(crate) fn findings() -> String {
     };
     line("vector instructions", &format!("{path} (this processor has: {})", available.join(", ")), slower);
     line("GPU", "not used", "this version computes on the processor; nothing is lost but time");
-    optional(&mut line, "OpenSlide", &OPENSLIDE, "only pictures (PNG, JPEG, BMP, TIFF) are read by this version");
+    optional(
+        &mut line,
+        "OpenSlide",
+        &OPENSLIDE,
+        "only pictures (PNG, JPEG, BMP, TIFF) are read by this version",
+    );
     optional(&mut line, "ONNX runtime", &ONNX_RUNTIME, "no command of this version needs it");
     page
 }
 
-const OPENSLIDE: [&str; 4] = ["libopenslide.so.1", "libopenslide.so.0", "libopenslide.1.dylib", "libopenslide-1.dll"];
+const OPENSLIDE: [&str; 4] =
+    ["libopenslide.so.1", "libopenslide.so.0", "libopenslide.1.dylib", "libopenslide-1.dll"];
 const ONNX_RUNTIME: [&str; 4] =
     ["libonnxruntime.so", "libonnxruntime.so.1", "libonnxruntime.dylib", "onnxruntime.dll"];
 
@@ -42,7 +48,13 @@ fn optional(line: &mut impl FnMut(&str, &str, &str), what: &str, names: &[&str],
 
 fn find_library(name: &str) -> Option<String> {
     let listed = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let usual = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"];
+    let usual = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+        "/usr/local/lib",
+    ];
     let folders = std::env::split_paths(&listed).chain(usual.iter().map(std::path::PathBuf::from));
     let mut files = folders.map(|folder| folder.join(name));
     files.find(|file| file.is_file()).map(|file| file.display().to_string())

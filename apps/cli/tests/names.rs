@@ -39,7 +39,7 @@ fn names_that_look_like_patterns_are_taken_as_they_are() {
     succeed(folder.path(), &run_of("a[1].png", "exact", &STAIN));
     assert_eq!(record_of(&folder.path().join("exact"))["inputs"][0]["name"], "a[1]");
     let ended = succeed(folder.path(), &run_of("a?.png", "pattern", &STAIN));
-    assert!(ended.stdout.contains("in 1 pictures"), "{ended:?}");
+    assert!(ended.stdout.contains("in 1 picture\n"), "{ended:?}");
     let all = format!("{IMAGES}/*.png");
     let ended = succeed(folder.path(), &run_of(&all, "all", &STAIN));
     assert!(ended.stdout.contains("in 6 pictures"), "{ended:?}");

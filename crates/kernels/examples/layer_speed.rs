@@ -1,7 +1,9 @@
 //! How fast one 8→8 layer of the confidence network runs here: `cargo run --release -p microtome-kernels --example layer_speed`.
 use microtome_kernels::Size;
 use microtome_kernels::network::Planes;
-use microtome_kernels::network::convolution::{Convolution, Epilogue, convolve, input_gradient, weight_gradient};
+use microtome_kernels::network::convolution::{
+    Convolution, Epilogue, convolve, input_gradient, weight_gradient,
+};
 use microtome_kernels::network::normalisation::{Affine, affine_elu, backward, moments};
 use std::time::Instant;
 

@@ -89,4 +89,3 @@ pub fn separability(values: &[f32], threshold: f32) -> f64 {
     let between = low * (low_sum / low - mean).powi(2) + high * (high_sum / high - mean).powi(2);
     if squares > 0.0 { between / squares } else { 0.0 }
 }
-

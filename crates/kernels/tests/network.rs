@@ -74,7 +74,12 @@ fn convolutions_equal_the_sum_of_products() {
         for path in Path::available() {
             let found = convolve_on(path, &input, shape, &weight, layer, Epilogue::None);
             // 9 × 9 inputs of at most 1: rounding of 81 additions.
-            assert_close(&found, &expected, 1e-5, &format!("case {case} {} {shape:?} {layer:?}", path.name()));
+            assert_close(
+                &found,
+                &expected,
+                1e-5,
+                &format!("case {case} {} {shape:?} {layer:?}", path.name()),
+            );
         }
     }
 }
@@ -186,9 +191,14 @@ fn the_number_of_threads_changes_no_byte() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let z = convolve(&input, shape, &weight, layer, Epilogue::None);
-            let gradients = backward(&z, &input, shape, &moments(&z, shape), &weight[..8], &weight[8..16], 1e-5);
+            let gradients =
+                backward(&z, &input, shape, &moments(&z, shape), &weight[..8], &weight[8..16], 1e-5);
             let dw = weight_gradient(&input, &gradients.z, shape, layer);
-            [z, gradients.z, gradients.gamma, gradients.beta, dw].concat().iter().map(|v| v.to_bits()).collect()
+            [z, gradients.z, gradients.gamma, gradients.beta, dw]
+                .concat()
+                .iter()
+                .map(|v| v.to_bits())
+                .collect()
         })
     };
     let one: Vec<u32> = run(1);

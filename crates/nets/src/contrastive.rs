@@ -76,7 +76,12 @@ impl ContrastiveConfig {
 
 impl ContrastiveConfig {
     /// The loss of a batch, or none when a channel has no positive or no negative.
-    pub(crate) fn loss(&self, learner: &Learner, crops: &Crops, random: &mut ChaCha8Rng) -> Option<Tensor<1>> {
+    pub(crate) fn loss(
+        &self,
+        learner: &Learner,
+        crops: &Crops,
+        random: &mut ChaCha8Rng,
+    ) -> Option<Tensor<1>> {
         let shape = [crops.images, crops.channels, crops.height_px, crops.width_px];
         let pixels = TensorData::new(crops.values.clone(), shape);
         let x = Tensor::<4>::from_data(pixels, &crate::device::training());

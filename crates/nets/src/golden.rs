@@ -42,7 +42,8 @@ impl Golden {
     }
 
     fn under(&self, prefix: &str) -> Vec<NamedTensor> {
-        let strip = |t: &NamedTensor| Some(NamedTensor { name: t.name.strip_prefix(prefix)?.into(), ..t.clone() });
+        let strip =
+            |t: &NamedTensor| Some(NamedTensor { name: t.name.strip_prefix(prefix)?.into(), ..t.clone() });
         self.0.iter().filter_map(strip).collect()
     }
 
@@ -84,8 +85,12 @@ impl Golden {
 
     fn loss(&self, learner: &Learner, similarity: Similarity) -> (Tensor<4>, Tensor<1>) {
         let confidence = learner.confidence.forward_training(self.pictures());
-        let config =
-            ContrastiveConfig { channels: OUTPUTS, patch_px: PATCH_PX, similarity, ..ContrastiveConfig::paper() };
+        let config = ContrastiveConfig {
+            channels: OUTPUTS,
+            patch_px: PATCH_PX,
+            similarity,
+            ..ContrastiveConfig::paper()
+        };
         let (draws, anchors) = self.draws();
         let features = learner.feature.as_ref().filter(|_| similarity == Similarity::FeaturisedCosine);
         let loss = contrastive_loss(&confidence, &self.crops(), &draws, &anchors, features, &config);
@@ -208,9 +213,10 @@ impl ModuleVisitor for Gradients<'_> {
 fn every_gradient_equals_pytorch() {
     let golden = Golden::open();
     // 13 fused layers of 3 tensors and the head's 2; the feature network has 12 more.
-    for (similarity, name, tensors) in
-        [(Similarity::MeanSquaredError, "mean_squared_error", 41), (Similarity::FeaturisedCosine, "featurised_cosine", 53)]
-    {
+    for (similarity, name, tensors) in [
+        (Similarity::MeanSquaredError, "mean_squared_error", 41),
+        (Similarity::FeaturisedCosine, "featurised_cosine", 53),
+    ] {
         let learner = golden.learner();
         let (_, loss) = golden.loss(&learner, similarity);
         let found = GradientsParams::from_grads(loss.backward(), &learner);

@@ -138,7 +138,14 @@ fn with_halo(start: usize, length: usize) -> (usize, usize) {
 }
 
 /// A window of interleaved RGB as planes of (1−ε)·x + ε.
-pub(crate) fn planar(rgb: &[u8], size: Size, left: usize, top: usize, window: Size, epsilon: f32) -> Vec<f32> {
+pub(crate) fn planar(
+    rgb: &[u8],
+    size: Size,
+    left: usize,
+    top: usize,
+    window: Size,
+    epsilon: f32,
+) -> Vec<f32> {
     let table: [f32; 256] = std::array::from_fn(|v| (1.0 - epsilon) * (v as f32 / 255.0) + epsilon);
     let mut planes = vec![0.0; 3 * window.area_px()];
     for (channel, plane) in planes.chunks_exact_mut(window.area_px().max(1)).enumerate() {

@@ -36,7 +36,8 @@ mod tests {
         let first = |seed, purpose, number| stream(seed, purpose, number).random::<u64>();
         let here = first(1, Purpose::Crops, 0);
         assert_eq!(here, first(1, Purpose::Crops, 0));
-        for other in [first(2, Purpose::Crops, 0), first(1, Purpose::Patches, 0), first(1, Purpose::Crops, 1)] {
+        for other in [first(2, Purpose::Crops, 0), first(1, Purpose::Patches, 0), first(1, Purpose::Crops, 1)]
+        {
             assert_ne!(here, other);
         }
     }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Real pictures of the 2018 Data Science Bowl (CC0) and the nuclei that people drew in them.
-const PICTURES: [(&str, &[u8], &[u8]); 6] = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/pictures.rs.in"));
+const PICTURES: [(&str, &[u8], &[u8]); 6] =
+    include!(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/pictures.rs.in"));
 
 pub(super) fn demo(out: &Path, budget: Budget) -> Result<ExitCode> {
     let (pictures, truth, results) = (out.join("pictures"), out.join("truth"), out.join("nuclei"));

@@ -129,8 +129,7 @@ fn turn_round(weight: &[f32], layer: Convolution) -> Vec<f32> {
     let taps = layer.kernel * layer.kernel;
     let mut turned = vec![0.0; weight.len()];
     for (index, &value) in weight.iter().enumerate() {
-        let (output, input, tap) =
-            (index / (layer.inputs * taps), index / taps % layer.inputs, index % taps);
+        let (output, input, tap) = (index / (layer.inputs * taps), index / taps % layer.inputs, index % taps);
         turned[(input * layer.outputs + output) * taps + taps - 1 - tap] = value;
     }
     turned

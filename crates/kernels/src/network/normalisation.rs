@@ -65,9 +65,11 @@ fn channel_sums(shape: Planes, of: impl Fn(usize, usize) -> [f64; 2] + Sync) -> 
         (0..shape.images * shape.channels).into_par_iter().map(|plane| of(plane * area, area)).collect();
     (0..shape.channels)
         .map(|channel| {
-            planes.iter().skip(channel).step_by(shape.channels).fold([0.0; 2], |sum, plane| {
-                [sum[0] + plane[0], sum[1] + plane[1]]
-            })
+            planes
+                .iter()
+                .skip(channel)
+                .step_by(shape.channels)
+                .fold([0.0; 2], |sum, plane| [sum[0] + plane[0], sum[1] + plane[1]])
         })
         .collect()
 }
@@ -109,9 +111,8 @@ pub fn backward(
     epsilon: f32,
 ) -> NormalisationGradients {
     let area = shape.size.area_px();
-    let affine: Vec<Affine> = (0..shape.channels)
-        .map(|c| Affine::normalising(moments[c], gamma[c], beta[c], epsilon))
-        .collect();
+    let affine: Vec<Affine> =
+        (0..shape.channels).map(|c| Affine::normalising(moments[c], gamma[c], beta[c], epsilon)).collect();
     // g = dL/d(γ·x̂ + β), in place of a copy of the gradient.
     let mut g = vec![0.0; gradient.len()];
     for_planes(&mut g, shape, |plane, out| {

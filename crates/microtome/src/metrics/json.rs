@@ -159,7 +159,7 @@ mod tests {
     fn the_file_has_the_promised_keys_in_the_promised_order() {
         let truth = Truth::for_tests("a \"quoted\" name", row(&[1, 1, 0]));
         let scores = score(&row(&[1, 0, 0]), &truth).unwrap();
-        let text = to_json(&summarise(vec![scores], vec!["a note".to_owned()])).unwrap();
+        let text = to_json(&summarise(vec![scores], vec!["a note".to_owned()]), None).unwrap();
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
         let keys: Vec<&String> = file.as_object().unwrap().keys().collect();
         let promised = "format_version bootstrap dice iou aji pq dq sq f1 precision recall notes pictures";

@@ -32,7 +32,9 @@ pub struct Oracle {
 pub fn of_run(predicted: &Path, pairs: &[Pair], budget: Budget) -> Result<Option<Oracle>> {
     let Some(pictures) = RunPictures::of(predicted) else { return Ok(None) };
     let model = Model::read(&pictures.folder.join("model.safetensors")).ok();
-    let Some(model) = model.filter(|model| model.record.method == Method::Contrastive) else { return Ok(None) };
+    let Some(model) = model.filter(|model| model.record.method == Method::Contrastive) else {
+        return Ok(None);
+    };
     let mut sums: Vec<(Sense, f64)> = Vec::new();
     let mut count = 0;
     for pair in pairs {
@@ -47,7 +49,8 @@ pub fn of_run(predicted: &Path, pairs: &[Pair], budget: Budget) -> Result<Option
         }
         count += 1;
     }
-    let all: Vec<(Sense, f64)> = sums.into_iter().map(|(sense, sum)| (sense, sum / f64::from(count))).collect();
+    let all: Vec<(Sense, f64)> =
+        sums.into_iter().map(|(sense, sum)| (sense, sum / f64::from(count))).collect();
     let chosen = Sense { channel: model.record.channel, inverted: model.record.inverted };
     let ours = all.iter().copied().find(|(sense, _)| *sense == chosen);
     let oracle = all.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));

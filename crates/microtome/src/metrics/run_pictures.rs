@@ -25,7 +25,8 @@ impl RunPictures {
         let (folder, record) = folders
             .map(|folder| (RunJson::read(&folder.join("run.json"), LARGEST_RECORD), folder))
             .find_map(|(record, folder)| Some((folder, record.ok()?)))?;
-        let file = |input: crate::export::run_json::InputJson| (input.name, (input.path.into(), input.sha256));
+        let file =
+            |input: crate::export::run_json::InputJson| (input.name, (input.path.into(), input.sha256));
         Some(Self { folder, files: record.inputs.into_iter().map(file).collect() })
     }
 

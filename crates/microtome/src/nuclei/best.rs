@@ -4,9 +4,9 @@
 //! pictures together what a nucleus looks like, keeps what they have in common. Their log-odds are averaged. The network sees stain concentrations normalised for each picture, not
 //! colours, so that what it learned on one scanner holds on another.
 
+use super::confidence::{ConfidenceMap, mean_log_odds};
 use super::config::ConfigFile;
 use super::contrast;
-use super::confidence::{ConfidenceMap, mean_log_odds};
 use super::contrastive::Taught;
 use super::instances::{InstancesConfig, instances};
 use super::stain::{StainConfig, StainMap};
@@ -111,7 +111,8 @@ pub fn learn(
         let seen: Vec<TrainingPicture<'_>> = pictures.iter().zip(&lessons).map(training_picture).collect();
         let objective = Objective::SoftTarget(training.clone());
         let keep = Keep::Newest { every: training.epochs.div_ceil(8) };
-        let stage = if best.rounds == 1 { "learning".to_owned() } else { format!("learning round {}", round + 1) };
+        let stage =
+            if best.rounds == 1 { "learning".to_owned() } else { format!("learning round {}", round + 1) };
         let last = teach(&stage, &seen, &objective, keep, checkpoints, context)?;
         let earlier = curve.last().map_or(0, |step| step.epoch + 1);
         curve.extend(last.curve.iter().map(|step| Step { epoch: step.epoch + earlier, ..*step }));

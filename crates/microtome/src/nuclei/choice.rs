@@ -108,8 +108,8 @@ pub fn choose(epochs: &[Weights], epsilon: f32, windows: &[Window]) -> Result<Ch
 
 /// Agreement decides, then certainty, then the earlier.
 fn better(a: Candidate, b: Candidate) -> Candidate {
-    let order = (a.stain_agreement.total_cmp(&b.stain_agreement))
-        .then(b.entropy_bits.total_cmp(&a.entropy_bits));
+    let order =
+        (a.stain_agreement.total_cmp(&b.stain_agreement)).then(b.entropy_bits.total_cmp(&a.entropy_bits));
     if order.is_lt() { b } else { a }
 }
 
@@ -122,7 +122,8 @@ fn candidates(epoch: usize, network: &FoldedNetwork, windows: &[Window]) -> Resu
             let tallies: Vec<Tally> = (windows.par_iter().zip(&maps))
                 .map(|(window, maps)| Tally::of(window, maps, channel, inverted))
                 .collect();
-            let mean = |f: fn(&Tally) -> f64| tallies.iter().map(f).sum::<f64>() / tallies.len().max(1) as f64;
+            let mean =
+                |f: fn(&Tally) -> f64| tallies.iter().map(f).sum::<f64>() / tallies.len().max(1) as f64;
             Candidate {
                 epoch,
                 channel,

@@ -423,7 +423,8 @@ fn with_article(kind: &str) -> String {
 
 fn unknown_key(path: &str, table: &toml::Table, under: &str) -> Error {
     let known: Vec<String> = table.keys().map(|key| format!("{under}{key}")).collect();
-    Error::usage(format!("the config has no key “{path}”")).advise(format!("known here: {}", known.join(", ")))
+    Error::usage(format!("the config has no key “{path}”"))
+        .advise(format!("known here: {}", known.join(", ")))
 }
 
 /// `a.b` and `1` as the table `[a] b = 1`.
@@ -466,11 +467,15 @@ mod tests {
     #[test]
     fn unknown_keys_and_wrong_values_are_named() {
         assert!(message("[contrastive]\ncrop = 3", &[]).contains("no key “contrastive.crop”"));
-        assert!(message("colour = 3", &[]).contains("known here: method, contrastive"));
+        assert!(message("colour = 3", &[]).contains("known here: best, contrastive"));
         assert!(message("[best]\nsteps = \"many\"", &[]).contains("best.steps must be an integer"));
         assert!(message("", &[("contrastive.similarity", "vibes")]).contains("vibes"));
         assert!(message("", &[("contrastive.crop_px", "50")]).contains("larger than contrastive.patch_px"));
-        assert!(message("[[", &[]).contains("not valid TOML"));
+        assert!(message("", &[("method", "magic")]).ends_with("in `method`"));
+        assert!(
+            message("", &[("best.learning_rate", "inf")]).contains("best.learning_rate must be a number")
+        );
+        assert!(message("\n[[", &[]).contains("not valid TOML") && message("\n[[", &[]).contains("line 2"));
     }
 
     #[test]
@@ -483,7 +488,9 @@ mod tests {
                 _ => paths.push(name.clone()),
             }
         }
-        let explained: Vec<&str> = KEYS.iter().map(|key| key.path).collect();
+        let mut explained: Vec<&str> = KEYS.iter().map(|key| key.path).collect();
+        explained.sort_unstable();
+        paths.sort_unstable();
         assert_eq!(explained, paths);
     }
 }

@@ -125,7 +125,8 @@ impl RunFolder {
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| Error::bug(format!("the run's state is not writable ({error})")))
+    serde_json::to_vec(value)
+        .map_err(|error| Error::bug(format!("the run's state is not writable ({error})")))
 }
 
 fn check_owner(bytes: &[u8], key: &str, out: &Path) -> Result<()> {
@@ -133,7 +134,8 @@ fn check_owner(bytes: &[u8], key: &str, out: &Path) -> Result<()> {
     match owner {
         Some(owner) if owner.state_version == STATE_VERSION && owner.key == key => Ok(()),
         owner => {
-            let what = owner.map_or_else(|| "that cannot be read".to_owned(), |owner| format!("({})", owner.what));
+            let what =
+                owner.map_or_else(|| "that cannot be read".to_owned(), |owner| format!("({})", owner.what));
             Err(Error::usage(format!("the output folder holds another run {what}")).at(out).advise(
                 "other pictures, values, seed or version make another run: choose another --out, or delete this one",
             ))
@@ -144,9 +146,10 @@ fn check_owner(bytes: &[u8], key: &str, out: &Path) -> Result<()> {
 fn check_empty(out: &Path) -> Result<()> {
     match std::fs::read_dir(out) {
         Ok(entries) => {
-            let foreign = entries.flatten().map(|entry| entry.file_name()).find(|name| {
-                name.as_os_str() != LOCK_NAME && name.as_os_str() != STATE
-            });
+            let foreign = entries
+                .flatten()
+                .map(|entry| entry.file_name())
+                .find(|name| name.as_os_str() != LOCK_NAME && name.as_os_str() != STATE);
             match foreign {
                 None => Ok(()),
                 Some(name) => Err(Error::usage(format!(
@@ -159,7 +162,8 @@ fn check_empty(out: &Path) -> Result<()> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-            let what = if out.exists() { "the output is a file" } else { "the output would lie below a file" };
+            let what =
+                if out.exists() { "the output is a file" } else { "the output would lie below a file" };
             Err(Error::usage(format!("{what}, not a folder")).at(out).advise("choose another --out"))
         }
         Err(error) => Err(Error::io("listing the output folder", &error).at(out)),

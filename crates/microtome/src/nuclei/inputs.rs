@@ -124,7 +124,8 @@ impl Inputs {
         let chosen = self.chosen_to_train_on(context.seed);
         if chosen.len() < self.usable.len() {
             let (chosen, all) = (chosen.len(), self.usable.len());
-            context.warn(format!("training takes a sample of {chosen} of {all} pictures, which fit in memory"));
+            context
+                .warn(format!("training takes a sample of {chosen} of {all} pictures, which fit in memory"));
         }
         chosen.par_iter().map(|input| self.read(input, context)).collect()
     }

@@ -77,7 +77,11 @@ impl Scale {
 }
 
 /// Separates the nuclei of a confidence map; ids follow the scan.
-pub fn instances(confidence: &ConfidenceMap, mpp: Option<MicronsPerPixel>, config: &InstancesConfig) -> Labels {
+pub fn instances(
+    confidence: &ConfidenceMap,
+    mpp: Option<MicronsPerPixel>,
+    config: &InstancesConfig,
+) -> Labels {
     let (size, scale) = (confidence.size, Scale::of(mpp));
     let mask: Vec<bool> = confidence.values.iter().map(|&value| value > config.threshold).collect();
     let mask = clean(mask, size, scale, config);
@@ -98,9 +102,9 @@ const OPENING_UM: f64 = 0.5;
 fn clean(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) -> Vec<bool> {
     match config.cleaning {
         Cleaning::None => mask,
-        Cleaning::Paper => PAPER_RADII_PX.iter().fold(mask, |mask, &radius_px| {
-            close_disk(&open_disk(&mask, size, radius_px), size, radius_px)
-        }),
+        Cleaning::Paper => PAPER_RADII_PX
+            .iter()
+            .fold(mask, |mask, &radius_px| close_disk(&open_disk(&mask, size, radius_px), size, radius_px)),
         Cleaning::Standard => {
             let opened = open_disk(&mask, size, scale.length_px(OPENING_UM).round() as usize);
             let hole_px = scale.area_px(config.max_hole_um2);
@@ -117,7 +121,8 @@ fn separate(mask: &[bool], size: Size, scale: Scale, config: &InstancesConfig) -
     let distance = distance_to_background_px(mask, size);
     let smooth = gaussian_blur(&distance, size, scale.length_px(config.marker_smoothing_um) as f32);
     // Smoothing spreads into the background, where no centre may lie.
-    let inside: Vec<f32> = smooth.iter().zip(mask).map(|(d, inside)| if *inside { *d } else { 0.0 }).collect();
+    let inside: Vec<f32> =
+        smooth.iter().zip(mask).map(|(d, inside)| if *inside { *d } else { 0.0 }).collect();
     let markers = h_maxima(&inside, size, scale.length_px(config.marker_depth_um) as f32);
     let markers = with_marker_everywhere(markers, mask, size);
     let elevation: Vec<f32> = inside.iter().map(|d| -d).collect();

@@ -63,7 +63,8 @@ pub fn run(request: &Request, out: &Path, context: &Context<'_>) -> Result<Outco
     let mut stages = Stages::begin();
     let inputs = survey(request, context)?;
     stages.done("reading");
-    let folder = RunFolder::take(out, &identity("run", request, &inputs, "", context), &describe(request, &inputs))?;
+    let folder =
+        RunFolder::take(out, &identity("run", request, &inputs, "", context), &describe(request, &inputs))?;
     let model_path = folder.path().join(MODEL_NAME);
     let taught = match request.config.method {
         Method::Stain => None,
@@ -91,9 +92,9 @@ pub fn train(request: &Request, model_path: &Path, context: &Context<'_>) -> Res
     let identity = identity("train", request, &inputs, "", context);
     let key = checksum::sha256_hex(identity.as_bytes());
     if model_path.exists() && !trained_alike(model_path, request, &inputs, context) {
-        return Err(Error::usage("there is another file or model already").at(model_path).advise(
-            "choose another --model, or delete it; nothing was touched",
-        ));
+        return Err(Error::usage("there is another file or model already")
+            .at(model_path)
+            .advise("choose another --model, or delete it; nothing was touched"));
     }
     if !model_path.exists() {
         let training = beside(model_path);

@@ -6,13 +6,13 @@ use super::folder::{PictureDone, RunFolder};
 use super::inputs::{Input, Inputs};
 use super::run::{MODEL_NAME, Request};
 use crate::context::Context;
+use crate::export::csv::write_csv;
 use crate::export::run_json::{
     ChoiceJson, FORMAT_VERSION, InputJson, ModelJson, RunJson, SkippedJson, StageJson, rfc3339_utc,
 };
-use crate::export::csv::write_csv;
 use crate::report::{
-    Candidate, Choice, Criterion, LossCurve, LossSeries, PictureReport, ReportData, ResultFile, SkippedPicture,
-    Thumbnails, write_report,
+    Candidate, Choice, Criterion, LossCurve, LossSeries, PictureReport, ReportData, ResultFile,
+    SkippedPicture, Thumbnails, write_report,
 };
 use crate::system;
 use base64::Engine as _;
@@ -69,7 +69,8 @@ struct CandidateRecord {
 
 impl CandidateRecord {
     fn of(candidate: &choice::Candidate) -> Self {
-        let choice::Candidate { epoch, channel, inverted, stain_agreement, entropy_bits, coverage } = *candidate;
+        let choice::Candidate { epoch, channel, inverted, stain_agreement, entropy_bits, coverage } =
+            *candidate;
         Self { epoch, channel, inverted, stain_agreement, entropy_bits, coverage }
     }
 

@@ -122,7 +122,7 @@ fn files_give_the_same_means_as_the_naive_computation() {
 fn the_same_bytes_on_any_number_of_threads() {
     let on = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        json::to_json(&pool.install(evaluate_files)).unwrap()
+        json::to_json(&pool.install(evaluate_files), None).unwrap()
     };
     assert_eq!(on(1), on(5));
 }

@@ -119,8 +119,9 @@ impl Cutter<'_> {
         let attended = Tensor::<3>::from_data(picture, &device) * confidence;
         match self.features {
             None => attended.reshape([count, channels * pixels]),
-            Some(features) => features
-                .forward_training(attended.reshape([count, channels, self.patch_px, self.patch_px])),
+            Some(features) => {
+                features.forward_training(attended.reshape([count, channels, self.patch_px, self.patch_px]))
+            }
         }
     }
 

@@ -131,8 +131,9 @@ fn mutual_information(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
 fn soft_bins(values: Tensor<2>) -> Tensor<2> {
     let [patches, pixels] = values.dims();
     let centres: Vec<f64> = (0..BINS).map(|bin| bin as f64 / (BINS - 1) as f64).collect();
-    let centres = Tensor::<1>::from_data(TensorData::from(centres.as_slice()), (&values.device(), DType::F64))
-        .reshape([1, BINS, 1]);
+    let centres =
+        Tensor::<1>::from_data(TensorData::from(centres.as_slice()), (&values.device(), DType::F64))
+            .reshape([1, BINS, 1]);
     let distance = (values.unsqueeze_dim::<3>(1) - centres) / BANDWIDTH;
     (distance.square() * -0.5).exp().reshape([patches * BINS, pixels])
 }

@@ -105,7 +105,13 @@ struct Saved {
 }
 
 impl Saved {
-    fn forward(x: FlexTensor, weight: FlexTensor, gamma: FlexTensor, beta: FlexTensor, dilation: usize) -> Self {
+    fn forward(
+        x: FlexTensor,
+        weight: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        dilation: usize,
+    ) -> Self {
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
         let (gamma, beta) = (gamma.to_contiguous(), beta.to_contiguous());
         let (shape, layer) = geometry(&x, &weight, dilation);
@@ -154,12 +160,7 @@ impl Backward<Flex, 4> for ConvNormEluGradient {
             EPSILON,
         );
         if let Some(node) = x {
-            let dx = input_gradient(
-                &normalised.z,
-                saved.output_shape(),
-                saved.weight.storage(),
-                saved.layer,
-            );
+            let dx = input_gradient(&normalised.z, saved.output_shape(), saved.weight.storage(), saved.layer);
             grads.register::<Flex>(node.id, nchw(dx, saved.shape));
         }
         if let Some(node) = weight {

@@ -72,7 +72,9 @@ fn broken(what: &str) -> Error {
 
 pub(super) fn optimiser_bytes(optimiser: &ModuleOptimizer) -> Result<Vec<u8>> {
     let bytes = optimiser.into_bytes();
-    bytes.map(|bytes| bytes.to_vec()).map_err(|error| Error::bug(format!("Adam's state is not writable: {error}")))
+    bytes
+        .map(|bytes| bytes.to_vec())
+        .map_err(|error| Error::bug(format!("Adam's state is not writable: {error}")))
 }
 
 pub(super) fn load_optimiser(optimiser: ModuleOptimizer, checkpoint: &Checkpoint) -> Result<ModuleOptimizer> {

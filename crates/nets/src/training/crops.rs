@@ -65,8 +65,12 @@ impl<'a> Batches<'a> {
         let large_enough = |p: &&TrainingPicture<'_>| p.size.width_px.min(p.size.height_px) >= crop_px;
         let pictures: Vec<_> = pictures.iter().filter(large_enough).copied().collect();
         if pictures.is_empty() {
-            return Err(Error::input(format!("no picture is as large as the crop of {crop_px} × {crop_px} px"))
-                .advise("ask for a smaller crop with --crop-px, or give larger pictures"));
+            return Err(Error::input(format!(
+                "no picture is as large as the crop of {crop_px} × {crop_px} px"
+            ))
+            .advise(
+                "ask for a smaller crop (contrastive.crop_px or best.crop_px), or give larger pictures",
+            ));
         }
         Ok(Self {
             pictures,
@@ -86,7 +90,8 @@ impl<'a> Batches<'a> {
 
     /// The batches of one epoch: each picture once (or as often as is asked for), in random order, at a random place.
     pub(crate) fn of_epoch(&self, random: &mut ChaCha8Rng) -> impl Iterator<Item = Batch> {
-        let mut order: Vec<usize> = (0..self.pictures.len() * self.repeats).map(|i| i % self.pictures.len()).collect();
+        let mut order: Vec<usize> =
+            (0..self.pictures.len() * self.repeats).map(|i| i % self.pictures.len()).collect();
         order.shuffle(random);
         let places: Vec<Place> = order.into_iter().map(|picture| self.place(picture, random)).collect();
         let batches: Vec<Vec<Place>> = places.chunks(self.batch).map(<[Place]>::to_vec).collect();
@@ -125,7 +130,9 @@ impl<'a> Batches<'a> {
         let window = |plane: &[u8]| self.window(plane, picture.size, place);
         let area = picture.size.area_px();
         let (probability, weight) = match picture.target {
-            Some(target) => (target.probability.chunks(area).flat_map(window).collect(), window(target.weight)),
+            Some(target) => {
+                (target.probability.chunks(area).flat_map(window).collect(), window(target.weight))
+            }
             None => (Vec::new(), Vec::new()),
         };
         [colours, probability, weight].map(|planes| place.change.turn(planes, self.crop))
