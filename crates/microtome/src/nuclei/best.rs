@@ -114,12 +114,22 @@ pub fn learn(
         let stage =
             if best.rounds == 1 { "learning".to_owned() } else { format!("learning round {}", round + 1) };
         let last = teach(&stage, &seen, &objective, keep, checkpoints, context)?;
+        check_converged(&last.curve)?;
         let earlier = curve.last().map_or(0, |step| step.epoch + 1);
         curve.extend(last.curve.iter().map(|step| Step { epoch: step.epoch + earlier, ..*step }));
         taught = Some(confidence_weights(&last));
     }
     let weights = taught.ok_or_else(|| Error::bug("no round was taught"))?;
     Ok(Taught { weights, choice: None, curve })
+}
+
+/// A loss that is no number any more has made the weights worthless.
+fn check_converged(curve: &[Step]) -> Result<()> {
+    match curve.iter().position(|step| !step.loss.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(Error::usage(format!("the training diverged in step {}", index + 1))
+            .advise("choose a smaller best.learning_rate")),
+    }
 }
 
 /// Crop, repeats and epochs that suit the pictures: crops as large as asked for, or as the largest picture allows; an

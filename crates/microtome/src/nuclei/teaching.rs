@@ -5,6 +5,7 @@ use crate::context::Context;
 use microtome_nets::random::{Purpose, stream};
 use microtome_nets::training::{Checkpoint, Objective, Observer, Step, TrainingPicture, train};
 use microtome_slide::Picture;
+use microtome_vault::lock::FolderLock;
 use microtome_vault::{Budget, Result, disk};
 use rand::seq::SliceRandom;
 use std::collections::BTreeMap;
@@ -20,16 +21,19 @@ pub struct CheckpointFolder {
     folder: PathBuf,
     /// Identifies inputs, config and seed: a checkpoint of another training is not continued.
     key: String,
+    _lock: FolderLock,
 }
 
 impl CheckpointFolder {
     /// Checkpoints in `folder`, which is made, of the training that `key` identifies.
     ///
     /// # Errors
-    /// `Io` when the folder cannot be made.
+    /// `Usage` when another process trains there; `Io` when the folder cannot be made.
     pub fn open(folder: PathBuf, key: String) -> Result<Self> {
         disk::create_folder_all(&folder)?;
-        Ok(Self { folder, key })
+        let lock = FolderLock::acquire(&folder, "a training")?;
+        disk::remove_leftovers(&folder)?;
+        Ok(Self { folder, key, _lock: lock })
     }
 
     fn path(&self, stage: &str, epochs_done: usize) -> PathBuf {
