@@ -9,6 +9,7 @@
 
 pub mod budget;
 pub mod checksum;
+pub mod clock;
 pub mod disk;
 pub mod error;
 pub mod lock;

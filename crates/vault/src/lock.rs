@@ -5,8 +5,9 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use crate::clock::rfc3339_utc;
 use crate::{Error, Result};
 
 /// The name of the lock file. It stays when the lock is released, empty: removing it would race with the next
@@ -57,7 +58,8 @@ impl Drop for FolderLock {
 
 fn write_note(file: &mut File, holder: &str) -> std::io::Result<()> {
     let holder = holder.replace(char::is_control, " ");
-    let note = format!("{holder} (process {}, since {})\n", std::process::id(), utc(SystemTime::now()));
+    let note =
+        format!("{holder} (process {}, since {})\n", std::process::id(), rfc3339_utc(SystemTime::now()));
     file.set_len(0)?;
     file.write_all(note.as_bytes())
 }
@@ -75,39 +77,8 @@ fn in_use(folder: &Path, file: &mut File) -> Error {
         .advise("wait until that ends, stop it, or choose another folder")
 }
 
-/// A time as `2026-11-21T09:30:00Z`.
-fn utc(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (year, month, day) = civil_from_days(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// The Gregorian date of a day counted from 1 January 1970.
-fn civil_from_days(mut day: u64) -> (u64, u64, u64) {
-    let is_leap =
-        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    while day >= 365 + u64::from(is_leap(year)) {
-        day -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let mut month = 1;
-    for days in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if day < days {
-            break;
-        }
-        day -= days;
-        month += 1;
-    }
-    (year, month, day + 1)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::Fault;
 
@@ -129,15 +100,5 @@ mod tests {
         std::fs::write(folder.path().join(LOCK_NAME), vec![255; 5000]).unwrap();
         let _lock = FolderLock::acquire(folder.path(), "").unwrap();
         assert_eq!(FolderLock::acquire(folder.path().join("none"), "x").unwrap_err().fault(), Fault::Io);
-    }
-
-    #[test]
-    fn times_are_written_in_utc() {
-        let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(at(1_798_761_599), "2026-12-31T23:59:59Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
     }
 }

@@ -8,7 +8,7 @@ use super::run::{MODEL_NAME, Request};
 use crate::context::Context;
 use crate::export::csv::write_csv;
 use crate::export::run_json::{
-    ChoiceJson, FORMAT_VERSION, InputJson, ModelJson, RunJson, SkippedJson, StageJson, rfc3339_utc,
+    ChoiceJson, FORMAT_VERSION, InputJson, ModelJson, RunJson, SkippedJson, StageJson,
 };
 use crate::report::{
     Candidate, Choice, Criterion, LossCurve, LossSeries, PictureReport, ReportData, ResultFile,
@@ -18,6 +18,7 @@ use crate::system;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use microtome_nets::training::Step;
+use microtome_vault::clock::rfc3339_utc;
 use microtome_vault::{Result, checksum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
