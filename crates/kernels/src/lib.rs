@@ -18,6 +18,7 @@ pub mod distance;
 pub mod gaussian;
 pub mod labels;
 pub mod maxima;
+pub mod memory;
 pub mod morphology;
 pub mod network;
 pub mod polygon;

@@ -11,6 +11,7 @@
 
 pub mod convolution;
 pub mod normalisation;
+pub mod tower;
 pub mod vector;
 
 use crate::Size;

@@ -18,6 +18,15 @@ pub struct Moments {
     pub variance: f32,
 }
 
+impl Moments {
+    /// From Σz and Σz² of `count` values.
+    pub(crate) fn from_sums([sum, squares]: [f64; 2], count: usize) -> Self {
+        let count = count.max(1) as f64;
+        let mean = sum / count;
+        Self { mean: mean as f32, variance: (squares / count - mean * mean).max(0.0) as f32 }
+    }
+}
+
 /// A channel's affine map: `scale * z + shift`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
@@ -138,16 +147,16 @@ pub fn backward(
 }
 
 /// dz = of_g·g + of_z·z + constant, for one channel.
-struct GradientTerms {
-    of_g: f32,
-    of_z: f32,
-    constant: f32,
-    gamma: f32,
+pub(crate) struct GradientTerms {
+    pub(crate) of_g: f32,
+    pub(crate) of_z: f32,
+    pub(crate) constant: f32,
+    pub(crate) gamma: f32,
 }
 
 impl GradientTerms {
     /// dz = γ/σ · (g − Σg/n − x̂·Σ(g·x̂)/n), with x̂ written out in z.
-    fn new([sum_g, sum_gz]: [f64; 2], moments: Moments, gamma: f64, epsilon: f64, count: f64) -> Self {
+    pub(crate) fn new([sum_g, sum_gz]: [f64; 2], moments: Moments, gamma: f64, epsilon: f64, count: f64) -> Self {
         let inverse_deviation = 1.0 / (f64::from(moments.variance) + epsilon).sqrt();
         let mean = f64::from(moments.mean);
         let sum_g_normalised = (sum_gz - mean * sum_g) * inverse_deviation;

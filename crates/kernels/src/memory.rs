@@ -1,0 +1,248 @@
+//! Memory for large blocks: an allocator that keeps what is given back, and blocks that are written before they are
+//! read.
+//!
+//! A training step takes hundreds of megabytes and gives them back, again and again. From the system each of these
+//! pages costs a fault and a clearing, which together took longer than the arithmetic. [`Recycling`] hands the same
+//! blocks out again, on large pages where Linux has them.
+
+#![allow(unsafe_code)] // An allocator deals in raw memory; each use is argued where it stands.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::mem::MaybeUninit;
+use std::sync::Mutex;
+
+/// Blocks from this size on are kept, in bytes; smaller ones are the system allocator's.
+const SMALLEST_KEPT: usize = 1 << 20;
+/// Side of a large page, in bytes.
+const LARGE_PAGE: usize = 1 << 21;
+/// Steps between two powers of two: a block is at most an eighth larger than what was asked for.
+const STEPS: usize = 8;
+/// Sizes that blocks are kept in.
+const CLASSES: usize = STEPS * usize::BITS as usize;
+
+/// An allocator that keeps large blocks for the next time.
+///
+/// What is in use and what is kept together never exceed what was once in use at a time: the peak of a program is
+/// that of its own needs.
+///
+/// ```
+/// # #[allow(dead_code)]
+/// #[global_allocator]
+/// static MEMORY: microtome_kernels::memory::Recycling = microtome_kernels::memory::Recycling;
+/// ```
+pub struct Recycling;
+
+static KEPT: Mutex<Kept> = Mutex::new(Kept::new());
+
+/// A block that is kept; its first bytes lead to the next one of its size.
+struct Block {
+    next: *mut Block,
+}
+
+struct Kept {
+    first: [*mut Block; CLASSES],
+    bytes_kept: usize,
+    bytes_in_use: usize,
+    most_bytes_in_use: usize,
+}
+
+// SAFETY: the pointers lead to blocks that nobody else owns, and are only followed under the mutex.
+unsafe impl Send for Kept {}
+
+impl Kept {
+    const fn new() -> Self {
+        let first = [std::ptr::null_mut(); CLASSES];
+        Self { first, bytes_kept: 0, bytes_in_use: 0, most_bytes_in_use: 0 }
+    }
+
+    fn take(&mut self, class: Class) -> Option<*mut u8> {
+        self.bytes_in_use += class.bytes;
+        self.most_bytes_in_use = self.most_bytes_in_use.max(self.bytes_in_use);
+        let block = self.pop(class);
+        while self.bytes_in_use + self.bytes_kept > self.most_bytes_in_use && self.release_one() {}
+        block
+    }
+
+    fn pop(&mut self, class: Class) -> Option<*mut u8> {
+        let block = self.first[class.index];
+        if block.is_null() {
+            return None;
+        }
+        // SAFETY: a kept block begins with the pointer that `keep` wrote.
+        self.first[class.index] = unsafe { (*block).next };
+        self.bytes_kept -= class.bytes;
+        Some(block.cast())
+    }
+
+    fn keep(&mut self, class: Class, block: *mut u8) {
+        self.bytes_in_use = self.bytes_in_use.saturating_sub(class.bytes);
+        self.bytes_kept += class.bytes;
+        let block: *mut Block = block.cast();
+        // SAFETY: the block is at least `SMALLEST_KEPT` long, aligned to pages, and its owner has given it back.
+        unsafe { block.write(Block { next: self.first[class.index] }) };
+        self.first[class.index] = block;
+    }
+
+    /// Gives the largest kept block back to the system.
+    fn release_one(&mut self) -> bool {
+        let Some(index) = self.first.iter().rposition(|first| !first.is_null()) else { return false };
+        let class = Class::at(index);
+        let Some(block) = self.pop(class) else { return false };
+        // SAFETY: every block of a class was allocated with the class's layout.
+        unsafe { System.dealloc(block, class.layout()) };
+        true
+    }
+}
+
+/// A size of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Class {
+    index: usize,
+    bytes: usize,
+}
+
+impl Class {
+    /// The class of a layout, if its blocks are kept.
+    fn of(layout: Layout) -> Option<Self> {
+        if layout.size() < SMALLEST_KEPT || layout.align() > SMALLEST_KEPT || layout.size() > isize::MAX as usize / 4
+        {
+            return None;
+        }
+        let power = (layout.size() - 1).ilog2() as usize;
+        let step = (1 << power) / STEPS;
+        let steps = (layout.size() - (1 << power)).div_ceil(step);
+        Some(Self::at(power * STEPS + steps))
+    }
+
+    /// 2^p · (1 + steps/8) bytes; eight steps are the next power of two.
+    fn at(index: usize) -> Self {
+        let (power, steps) = (index / STEPS, index % STEPS);
+        Self { index, bytes: (1 << power) + steps * ((1 << power) / STEPS) }
+    }
+
+    fn layout(self) -> Layout {
+        let align = if self.bytes >= LARGE_PAGE { LARGE_PAGE } else { 4096 };
+        // SAFETY: the alignment is a power of two, and `of` keeps sizes far below the limit.
+        unsafe { Layout::from_size_align_unchecked(self.bytes, align) }
+    }
+
+    /// A new block from the system.
+    fn from_system(self) -> *mut u8 {
+        // SAFETY: the layout's size is not zero.
+        let block = unsafe { System.alloc(self.layout()) };
+        #[cfg(target_os = "linux")]
+        if !block.is_null() && self.bytes >= LARGE_PAGE {
+            // SAFETY: advice on pages that are this block's own; it changes no content, and its failure is harmless.
+            unsafe { libc::madvise(block.cast(), self.bytes, libc::MADV_HUGEPAGE) };
+        }
+        block
+    }
+}
+
+// SAFETY: blocks are the system's, of at least the size and alignment asked for; a block is in a list or in use,
+// never both, because lists change only under the mutex, in `alloc` and `dealloc`.
+unsafe impl GlobalAlloc for Recycling {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let Some(class) = Class::of(layout) else { return unsafe { System.alloc(layout) } };
+        let kept = KEPT.lock().map_or(None, |mut kept| kept.take(class));
+        kept.unwrap_or_else(|| class.from_system())
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match (Class::of(layout), KEPT.lock()) {
+            (Some(class), Ok(mut kept)) => kept.keep(class, block),
+            (Some(class), Err(_)) => unsafe { System.dealloc(block, class.layout()) },
+            (None, _) => unsafe { System.dealloc(block, layout) },
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller keeps to `realloc`'s conditions, which are those of a valid layout.
+        let wanted = unsafe { Layout::from_size_align_unchecked(bytes, layout.align()) };
+        match (Class::of(layout), Class::of(wanted)) {
+            (None, None) => unsafe { System.realloc(block, layout, bytes) },
+            (old, new) if old == new => block,
+            _ => unsafe { self.moved(block, layout, wanted) },
+        }
+    }
+}
+
+impl Recycling {
+    /// # Safety
+    /// `block` is this allocator's, of layout `from`, and its owner does not use it again.
+    unsafe fn moved(&self, block: *mut u8, from: Layout, to: Layout) -> *mut u8 {
+        unsafe {
+            let new = self.alloc(to);
+            if !new.is_null() {
+                new.copy_from_nonoverlapping(block, from.size().min(to.size()));
+                self.dealloc(block, from);
+            }
+            new
+        }
+    }
+}
+
+/// Floats that are written before they are read.
+pub(crate) struct Unwritten(Vec<MaybeUninit<f32>>);
+
+impl Unwritten {
+    /// Room for so many floats.
+    pub(crate) fn new(floats: usize) -> Self {
+        let mut values = Vec::with_capacity(floats);
+        // SAFETY: the capacity is there, and `MaybeUninit` needs no initialisation.
+        unsafe { values.set_len(floats) };
+        Self(values)
+    }
+
+    /// Where to write.
+    pub(crate) fn start_mut(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
+
+    /// The floats.
+    ///
+    /// # Safety
+    /// Every one has been written.
+    pub(crate) unsafe fn written(self) -> Vec<f32> {
+        let mut values = std::mem::ManuallyDrop::new(self.0);
+        // SAFETY: the same block; `MaybeUninit<f32>` has the layout of `f32`, and all are initialised.
+        unsafe { Vec::from_raw_parts(values.as_mut_ptr().cast(), values.len(), values.capacity()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_hold_what_is_asked_for_and_little_more() {
+        for bytes in (SMALLEST_KEPT..1 << 24).step_by(77_777) {
+            let class = Class::of(Layout::from_size_align(bytes, 16).unwrap()).unwrap();
+            assert!(class.bytes >= bytes && class.bytes <= bytes + bytes / 7, "{bytes}: {class:?}");
+            assert_eq!(Class::at(class.index), class);
+        }
+        assert_eq!(Class::of(Layout::from_size_align(SMALLEST_KEPT - 1, 16).unwrap()), None);
+    }
+
+    #[test]
+    fn a_block_comes_back_and_the_peak_is_never_passed() {
+        let layout = Layout::from_size_align(5 << 20, 64).unwrap();
+        let larger = Layout::from_size_align(6 << 20, 64).unwrap();
+        // SAFETY: blocks are written within their size and given back once, with their layout.
+        unsafe {
+            let block = Recycling.alloc(layout);
+            block.write_bytes(7, layout.size());
+            Recycling.dealloc(block, layout);
+            assert_eq!(Recycling.alloc(layout), block, "the same block again");
+            let zeroed = Recycling.alloc_zeroed(larger);
+            assert!((0..larger.size()).all(|i| *zeroed.add(i) == 0));
+            let grown = Recycling.realloc(block, layout, larger.size());
+            assert!((0..layout.size()).all(|i| *grown.add(i) == 7));
+            Recycling.dealloc(grown, larger);
+            Recycling.dealloc(zeroed, larger);
+        }
+        let kept = KEPT.lock().unwrap();
+        assert_eq!(kept.bytes_in_use, 0);
+        assert!(kept.bytes_kept <= kept.most_bytes_in_use);
+    }
+}

@@ -1,0 +1,257 @@
+//! What happens to a row of one channel, in vectors: the loops that every stage of the tower is made of.
+//!
+//! A row is a whole number of vectors; its values beyond the width are zero.
+
+// Loops over registers are plain loops: a closure is compiled without the instruction set of the function that it
+// ends up in, and its arithmetic becomes calls.
+#![allow(clippy::needless_range_loop)]
+
+use super::WIDTH;
+use super::rows::LINE;
+use crate::network::normalisation::{Affine, GradientTerms};
+use crate::network::vector::Vector;
+
+/// Sums of a strand for each channel, lane by lane: Σa and Σb of a pass.
+pub(super) type LaneSums = [[[f32; LINE]; 2]; WIDTH];
+
+/// A row and the distance between its channels.
+#[derive(Clone, Copy)]
+pub(super) struct From {
+    pub(super) start: *const f32,
+    pub(super) stride: usize,
+}
+
+/// A row to write and the distance between its channels.
+#[derive(Clone, Copy)]
+pub(super) struct To {
+    pub(super) start: *mut f32,
+    pub(super) stride: usize,
+}
+
+impl From {
+    #[inline(always)]
+    pub(super) unsafe fn at(self, channel: usize, x: usize) -> *const f32 {
+        unsafe { self.start.add(channel * self.stride + x) }
+    }
+}
+
+impl To {
+    #[inline(always)]
+    pub(super) unsafe fn at(self, channel: usize, x: usize) -> *mut f32 {
+        unsafe { self.start.add(channel * self.stride + x) }
+    }
+
+    #[inline(always)]
+    pub(super) fn read(self) -> From {
+        From { start: self.start, stride: self.stride }
+    }
+}
+
+/// ELU with α = 1.
+#[inline(always)]
+pub(super) unsafe fn elu<V: Vector>(x: V) -> V {
+    unsafe {
+        let negative = x.exp_beside_one().minus(V::splat(1.0));
+        x.where_positive(x, negative)
+    }
+}
+
+/// ELU′ at u: 1 for u > 0, else eᵘ.
+#[inline(always)]
+unsafe fn elu_slope<V: Vector>(u: V) -> V {
+    unsafe { u.where_positive(V::splat(1.0), u.exp_beside_one()) }
+}
+
+/// The sizes that a pass over a row needs.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    pub(super) width: usize,
+    /// The width in whole lines.
+    pub(super) stride: usize,
+    /// For the last line: 1 within the width, 0 beyond.
+    within: [f32; LINE],
+}
+
+impl Extent {
+    pub(super) fn new(width: usize) -> Self {
+        let stride = super::rows::stride_of(width);
+        let inside = |lane| stride - LINE + lane < width;
+        let within = std::array::from_fn(|lane| if width > 0 && inside(lane) { 1.0 } else { 0.0 });
+        Self { width, stride, within }
+    }
+}
+
+/// Zeros from the width to the end of the last line.
+#[inline(always)]
+pub(super) unsafe fn clear_tail<V: Vector>(row: *mut f32, extent: &Extent) {
+    unsafe {
+        if extent.width < extent.stride {
+            let last = row.add(extent.stride - LINE);
+            for lane in (0..LINE).step_by(V::LANES) {
+                let within = V::load(extent.within.as_ptr().add(lane));
+                within.where_positive(V::load(last.add(lane)), V::zero()).store(last.add(lane));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn copy<V: Vector>(from: *const f32, to: *mut f32, extent: &Extent) {
+    unsafe {
+        for x in (0..extent.stride).step_by(V::LANES) {
+            V::load(from.add(x)).store(to.add(x));
+        }
+    }
+}
+
+/// to = ELU(scale·z + shift).
+#[inline(always)]
+pub(super) unsafe fn bend<V: Vector>(z: *const f32, affine: Affine, to: *mut f32, extent: &Extent) {
+    unsafe {
+        let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
+        for x in (0..extent.stride).step_by(V::LANES) {
+            elu(shift.plus_product(V::load(z.add(x)), scale)).store(to.add(x));
+        }
+        clear_tail::<V>(to, extent);
+    }
+}
+
+/// to = base + ELU(scale·z + shift).
+#[inline(always)]
+pub(super) unsafe fn bend_and_add<V: Vector>(
+    base: *const f32,
+    z: *const f32,
+    affine: Affine,
+    to: *mut f32,
+    extent: &Extent,
+) {
+    unsafe {
+        let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
+        for x in (0..extent.stride).step_by(V::LANES) {
+            let bent = elu(shift.plus_product(V::load(z.add(x)), scale));
+            V::load(base.add(x)).plus(bent).store(to.add(x));
+        }
+        clear_tail::<V>(to, extent);
+    }
+}
+
+/// Σz and Σz², while z goes to its place in memory.
+#[inline(always)]
+pub(super) unsafe fn keep_and_sum<V: Vector>(
+    z: *mut f32,
+    to: *mut f32,
+    extent: &Extent,
+    sums: &mut [[f32; LINE]; 2],
+) {
+    unsafe {
+        clear_tail::<V>(z, extent);
+        let [sum, squares] = sums;
+        let (mut s, mut q) = (V::load(sum.as_ptr()), V::load(squares.as_ptr()));
+        for x in (0..extent.stride).step_by(V::LANES) {
+            let z = V::load(z.add(x));
+            s = s.plus(z);
+            q = q.plus_product(z, z);
+            z.store(to.add(x));
+        }
+        s.store(sum.as_mut_ptr());
+        q.store(squares.as_mut_ptr());
+    }
+}
+
+/// dz = of_g·g·ELU′(scale·z + shift) + of_z·z + constant, from the gradient g towards the bent value.
+#[inline(always)]
+pub(super) unsafe fn gradient_of_bent<V: Vector>(
+    g: *const f32,
+    z: *const f32,
+    affine: Affine,
+    terms: &GradientTerms,
+    to: *mut f32,
+    extent: &Extent,
+) {
+    unsafe {
+        let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
+        let (of_g, of_z, constant) = (V::splat(terms.of_g), V::splat(terms.of_z), V::splat(terms.constant));
+        for x in (0..extent.stride).step_by(V::LANES) {
+            let z = V::load(z.add(x));
+            let slope = elu_slope(shift.plus_product(z, scale));
+            let g = V::load(g.add(x)).mul(slope);
+            constant.plus_product(z, of_z).plus_product(g, of_g).store(to.add(x));
+        }
+        clear_tail::<V>(to, extent);
+    }
+}
+
+/// dz = of_g·g + of_z·z + constant, from the gradient g towards the normalised value.
+#[inline(always)]
+pub(super) unsafe fn gradient_of_normalised<V: Vector>(
+    g: *const f32,
+    z: *const f32,
+    terms: &GradientTerms,
+    to: *mut f32,
+    extent: &Extent,
+) {
+    unsafe {
+        let (of_g, of_z, constant) = (V::splat(terms.of_g), V::splat(terms.of_z), V::splat(terms.constant));
+        for x in (0..extent.stride).step_by(V::LANES) {
+            let g = V::load(g.add(x));
+            constant.plus_product(V::load(z.add(x)), of_z).plus_product(g, of_g).store(to.add(x));
+        }
+        clear_tail::<V>(to, extent);
+    }
+}
+
+/// to = g·ELU′, with ELU′ from the bent value y (y > 0 ? 1 : y + 1); Σ of it and Σ of it times z.
+#[inline(always)]
+pub(super) unsafe fn through_bend<V: Vector>(
+    g: *mut f32,
+    bent: *const f32,
+    z: *const f32,
+    to: *mut f32,
+    extent: &Extent,
+    sums: &mut [[f32; LINE]; 2],
+) {
+    unsafe {
+        clear_tail::<V>(g, extent);
+        let one = V::splat(1.0);
+        let [sum, products] = sums;
+        let (mut s, mut p) = (V::load(sum.as_ptr()), V::load(products.as_ptr()));
+        for x in (0..extent.stride).step_by(V::LANES) {
+            let y = V::load(bent.add(x));
+            let g = V::load(g.add(x)).mul(y.where_positive(one, y.plus(one)));
+            s = s.plus(g);
+            p = p.plus_product(g, V::load(z.add(x)));
+            g.store(to.add(x));
+        }
+        s.store(sum.as_mut_ptr());
+        p.store(products.as_mut_ptr());
+    }
+}
+
+/// total = g + base; Σ of total·ELU′(scale·z + shift) and Σ of that times z: what the layer below needs.
+#[inline(always)]
+pub(super) unsafe fn join_and_sum<V: Vector>(
+    g: *mut f32,
+    base: *const f32,
+    total: *mut f32,
+    z: *const f32,
+    affine: Affine,
+    extent: &Extent,
+    sums: &mut [[f32; LINE]; 2],
+) {
+    unsafe {
+        clear_tail::<V>(g, extent);
+        let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
+        let [sum, products] = sums;
+        let (mut s, mut p) = (V::load(sum.as_ptr()), V::load(products.as_ptr()));
+        for x in (0..extent.stride).step_by(V::LANES) {
+            let joined = V::load(g.add(x)).plus(V::load(base.add(x)));
+            joined.store(total.add(x));
+            let z = V::load(z.add(x));
+            let g = joined.mul(elu_slope(shift.plus_product(z, scale)));
+            s = s.plus(g);
+            p = p.plus_product(g, z);
+        }
+        s.store(sum.as_mut_ptr());
+        p.store(products.as_mut_ptr());
+    }
+}

@@ -1,0 +1,207 @@
+//! The 3×3 dilated convolution of one row and the gradient of its weights, from rows in a ring.
+
+#![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
+
+use super::WIDTH;
+use super::passes::{Extent, From, To};
+use super::rows::LINE;
+use crate::network::vector::Vector;
+
+/// Taps of a kernel.
+pub(super) const TAPS: usize = 9;
+
+/// Weights as `[input, ky, kx, 8 outputs]`, from `[8 outputs, inputs, 3, 3]`.
+pub(super) fn packed(weight: &[f32], inputs: usize) -> Vec<f32> {
+    let mut values = vec![0.0; weight.len()];
+    for (index, &value) in weight.iter().enumerate() {
+        let (output, tap) = (index / (inputs * TAPS), index % (inputs * TAPS));
+        values[tap * WIDTH + output] = value;
+    }
+    values
+}
+
+/// The weights of the gradient towards the input, packed: inputs and outputs change places, the kernel is turned round.
+pub(super) fn packed_for_gradient(weight: &[f32]) -> Vec<f32> {
+    let mut values = vec![0.0; weight.len()];
+    for (index, &value) in weight.iter().enumerate() {
+        let (output, input, tap) = (index / (WIDTH * TAPS), index / TAPS % WIDTH, index % TAPS);
+        values[(output * TAPS + TAPS - 1 - tap) * WIDTH + input] = value;
+    }
+    values
+}
+
+/// A convolution of rows: how many inputs, how far apart the taps.
+#[derive(Clone, Copy)]
+pub(super) struct Taps {
+    pub(super) inputs: usize,
+    pub(super) dilation: usize,
+}
+
+/// Work on other rows that is done between the blocks of a convolution, channel by channel: reading from memory goes on
+/// while the arithmetic is busy, in pieces that the processor's own looking ahead can follow.
+pub(super) trait Meanwhile {
+    /// # Safety
+    /// The instruction set of `V` must be there.
+    unsafe fn channel<V: Vector>(&mut self, channel: usize);
+}
+
+/// Nothing.
+pub(super) struct Idle;
+
+impl Meanwhile for Idle {
+    #[inline(always)]
+    unsafe fn channel<V: Vector>(&mut self, _channel: usize) {}
+}
+
+/// Writes `[8, stride]`: the convolution of the rows above, at and below. The tail beyond the width is not cleared.
+#[inline(always)]
+pub(super) unsafe fn convolve_row<V: Vector, M: Meanwhile, const OUTPUTS: usize, const VECTORS: usize>(
+    rows: [From; 3],
+    weight: *const f32,
+    taps: Taps,
+    to: To,
+    extent: &Extent,
+    meanwhile: &mut M,
+) {
+    let blocks = WIDTH / OUTPUTS * (extent.stride / (VECTORS * V::LANES));
+    let (mut block, mut channel) = (0, 0);
+    unsafe {
+        for first_output in (0..WIDTH).step_by(OUTPUTS) {
+            let weight = weight.add(first_output);
+            let to = To { start: to.at(first_output, 0), stride: to.stride };
+            let mut x = 0;
+            while x + VECTORS * V::LANES <= extent.stride {
+                while channel * blocks < block * WIDTH {
+                    meanwhile.channel::<V>(channel);
+                    channel += 1;
+                }
+                block += 1;
+                convolve_block::<V, OUTPUTS, VECTORS>(rows, weight, taps, to, x);
+                x += VECTORS * V::LANES;
+            }
+            while x < extent.stride {
+                convolve_block::<V, OUTPUTS, 1>(rows, weight, taps, to, x);
+                x += V::LANES;
+            }
+        }
+        while channel < WIDTH {
+            meanwhile.channel::<V>(channel);
+            channel += 1;
+        }
+    }
+}
+
+/// `OUTPUTS × VECTORS` accumulators stay in registers over all inputs and taps.
+#[inline(always)]
+unsafe fn convolve_block<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+    rows: [From; 3],
+    mut weight: *const f32,
+    taps: Taps,
+    to: To,
+    x: usize,
+) {
+    unsafe {
+        let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
+        for input in 0..taps.inputs {
+            for row in rows {
+                let mut from = row.at(input, x).sub(taps.dilation);
+                for _ in 0..3 {
+                    let mut pixels = [V::zero(); VECTORS];
+                    for v in 0..VECTORS {
+                        pixels[v] = V::load(from.add(v * V::LANES));
+                    }
+                    for o in 0..OUTPUTS {
+                        let factor = V::splat(*weight.add(o));
+                        for v in 0..VECTORS {
+                            sums[o][v] = sums[o][v].plus_product(factor, pixels[v]);
+                        }
+                    }
+                    weight = weight.add(WIDTH);
+                    from = from.add(taps.dilation);
+                }
+            }
+        }
+        for o in 0..OUTPUTS {
+            for v in 0..VECTORS {
+                sums[o][v].store(to.at(o, x + v * V::LANES));
+            }
+        }
+    }
+}
+
+/// Lane sums of the weights' gradient, `[input, ky, 8 outputs, kx, 16 lanes]`.
+pub(super) fn lane_sums_len(inputs: usize) -> usize {
+    inputs * TAPS * WIDTH * LINE
+}
+
+/// Adds one row's share to the lane sums: `gradients` are the rows of dz that the input row reaches, from the one
+/// above (kernel row 2) to the one below (kernel row 0).
+#[inline(always)]
+pub(super) unsafe fn weight_gradient_row<V: Vector, const OUTPUTS: usize>(
+    input: From,
+    gradients: [From; 3],
+    taps: Taps,
+    sums: *mut f32,
+    extent: &Extent,
+) {
+    unsafe {
+        for channel in 0..taps.inputs {
+            for ky in 0..3 {
+                for first_output in (0..WIDTH).step_by(OUTPUTS) {
+                    let place = ((channel * 3 + ky) * WIDTH + first_output) * 3 * LINE;
+                    let gradient = gradients[2 - ky];
+                    let gradient = From { start: gradient.at(first_output, 0), stride: gradient.stride };
+                    let pixels = input.at(channel, 0).sub(taps.dilation);
+                    correlate::<V, OUTPUTS>(pixels, taps.dilation, gradient, sums.add(place), extent.stride);
+                }
+            }
+        }
+    }
+}
+
+/// `OUTPUTS × 3` accumulators, one for each output and kernel column.
+#[inline(always)]
+unsafe fn correlate<V: Vector, const OUTPUTS: usize>(
+    pixels: *const f32,
+    dilation: usize,
+    gradient: From,
+    sums: *mut f32,
+    length: usize,
+) {
+    unsafe {
+        let mut acc = [[V::zero(); 3]; OUTPUTS];
+        for o in 0..OUTPUTS {
+            for kx in 0..3 {
+                acc[o][kx] = V::load(sums.add((o * 3 + kx) * LINE));
+            }
+        }
+        for x in (0..length).step_by(V::LANES) {
+            let mut shifted = [V::zero(); 3];
+            for kx in 0..3 {
+                shifted[kx] = V::load(pixels.add(x + kx * dilation));
+            }
+            for o in 0..OUTPUTS {
+                let gradient = V::load(gradient.at(o, x));
+                for kx in 0..3 {
+                    acc[o][kx] = acc[o][kx].plus_product(gradient, shifted[kx]);
+                }
+            }
+        }
+        for o in 0..OUTPUTS {
+            for kx in 0..3 {
+                acc[o][kx].store(sums.add((o * 3 + kx) * LINE));
+            }
+        }
+    }
+}
+
+/// The gradient as `[8 outputs, inputs, 3, 3]` in double precision, from the lane sums.
+pub(super) fn unpacked_gradient(lanes: &[f32], inputs: usize) -> Vec<f64> {
+    let mut values = vec![0.0; inputs * TAPS * WIDTH];
+    for (index, lanes) in lanes.chunks_exact(LINE).enumerate() {
+        let (kx, output) = (index % 3, index / 3 % WIDTH);
+        let (ky, input) = (index / (3 * WIDTH) % 3, index / (TAPS * WIDTH));
+        values[(output * inputs + input) * TAPS + ky * 3 + kx] = lanes.iter().map(|&lane| f64::from(lane)).sum();
+    }
+    values
+}
