@@ -118,6 +118,41 @@ macro_rules! for_periodic_lanes {
 }
 pub(super) use for_periodic_lanes;
 
+/// Sums two numbers for each place of a pattern over a slice. The body adds to the registers `$first` and `$second`;
+/// four periods go by between their loads and stores, which would cost more than the additions (a core took moments of
+/// what was in its own cache at 26 GB/s with one period, at 37 with four).
+macro_rules! sum_periodic_lanes {
+    ($V:ident, $length:expr, $sums:expr, |$at:ident, $column:ident, $lanes:ident, $first:ident, $second:ident|
+     $body:expr) => {{
+        let (first_sums, second_sums): (&mut [f32], &mut [f32]) = $sums;
+        let (length, period): (usize, usize) = ($length, first_sums.len());
+        let grouped = length / (4 * period) * (4 * period);
+        for start in (0..grouped).step_by(4 * period) {
+            for $column in (0..period).step_by($V::LANES) {
+                let first_place = first_sums.as_mut_ptr().add($column);
+                let second_place = second_sums.as_mut_ptr().add($column);
+                let (mut $first, mut $second) = ($V::load(first_place), $V::load(second_place));
+                for row in 0..4 {
+                    let ($at, $lanes) = (start + row * period + $column, $crate::network::lanes::All);
+                    $body;
+                }
+                $first.store(first_place);
+                $second.store(second_place);
+            }
+        }
+        $crate::network::lanes::for_periodic_lanes!($V, length - grouped, period, |rest, $column, $lanes| {
+            let $at = grouped + rest;
+            let first_place = first_sums.as_mut_ptr().add($column);
+            let second_place = second_sums.as_mut_ptr().add($column);
+            let (mut $first, mut $second) = ($V::load(first_place), $V::load(second_place));
+            $body;
+            $first.store(first_place);
+            $second.store(second_place);
+        });
+    }};
+}
+pub(super) use sum_periodic_lanes;
+
 /// Numbers of channels written out until they repeat in whole registers, so that an odd number of channels runs as
 /// fast as 64.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 //! multiplies both: 1 / number of values for a mean. A block is summed in single precision lane by lane, the blocks
 //! in double precision in order.
 
-use super::lanes::{BLOCK, Lanes, Period, for_lanes, for_periodic_lanes};
+use super::lanes::{BLOCK, Lanes, Period, for_lanes, for_periodic_lanes, sum_periodic_lanes};
 use super::vector::arithmetic::Arithmetic;
 use super::vector::{Path, run_on};
 use rayon::prelude::*;
@@ -260,12 +260,13 @@ unsafe fn overlap_kernel<V: Arithmetic, const O: usize, const N: usize>(
     both: &mut [f32],
     either: &mut [f32],
 ) {
-    for_periodic_lanes!(V, p.len(), both.len(), |at, column, lanes| unsafe {
-        let (p, t): (V, V) = (lanes.load(p.as_ptr().add(at)), lanes.load(t.as_ptr().add(at)));
-        let (both, either) = (both.as_mut_ptr().add(column), either.as_mut_ptr().add(column));
-        V::load(both).plus_product(p, t).store(both);
-        V::load(either).add(p.add(t)).store(either);
-    });
+    unsafe {
+        sum_periodic_lanes!(V, p.len(), (both, either), |at, column, lanes, both, either| {
+            let (p, t): (V, V) = (lanes.load(p.as_ptr().add(at)), lanes.load(t.as_ptr().add(at)));
+            both = both.plus_product(p, t);
+            either = either.add(p.add(t));
+        });
+    }
 }
 
 /// out = factor·t + constant, place by place.

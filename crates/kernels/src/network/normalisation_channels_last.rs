@@ -7,7 +7,7 @@
 //!
 //! Considered and skipped: keeping x̂ (one more tensor to write and to read; z and two numbers a channel give it back).
 
-use super::lanes::{Lanes, Period, for_periodic_lanes};
+use super::lanes::{Lanes, Period, for_periodic_lanes, sum_periodic_lanes};
 use super::normalisation::{Affine, Moments};
 use super::vector::arithmetic::Arithmetic;
 use super::vector::{Path, run_on};

@@ -1,7 +1,7 @@
 //! The loops over one block of [`super`]. Each is built once for each kind of activation, so that no step asks.
 
 use super::{Activation, Arithmetic, BendKind, BendOfBlock, Lanes, Pattern, TermPattern};
-use super::{for_periodic_lanes, run_on};
+use super::{for_periodic_lanes, run_on, sum_periodic_lanes};
 use crate::network::convolution::elu;
 
 run_on!(pub(super) fn shifted_sums = shifted_sums_kernel(
@@ -29,13 +29,12 @@ unsafe fn shifted_sums_kernel<V: Arithmetic, const O: usize, const N: usize>(
     squares: &mut [f32],
 ) {
     unsafe {
-        for_periodic_lanes!(V, z.len(), origin.len(), |at, column, lanes| {
+        sum_periodic_lanes!(V, z.len(), (sums, squares), |at, column, lanes, sum, square| {
             // Lanes past the end are zero in both, and so is what they add.
             let value: V = lanes.load(z.as_ptr().add(at));
             let distance = value.sub(lanes.load(origin.as_ptr().add(column)));
-            let (sum, square) = (sums.as_mut_ptr().add(column), squares.as_mut_ptr().add(column));
-            V::load(sum).add(distance).store(sum);
-            V::load(square).plus_product(distance, distance).store(square);
+            sum = sum.add(distance);
+            square = square.plus_product(distance, distance);
         });
     }
 }
@@ -109,13 +108,12 @@ unsafe fn bent_sums_kernel<V: Arithmetic, const O: usize, const N: usize>(
 ) {
     macro_rules! run {
         (|$g:ident, $z:ident, $at:ident, $column:ident, $lanes:ident| $bent:expr) => {
-            for_periodic_lanes!(V, z.len(), sums.len(), |$at, $column, $lanes| {
+            sum_periodic_lanes!(V, z.len(), (sums, products), |$at, $column, $lanes, sum, product| {
                 let $z: V = $lanes.load(z.as_ptr().add($at));
                 let $g: V = $lanes.load(gradient.as_ptr().add($at));
                 let g: V = $bent;
-                let (sum, product) = (sums.as_mut_ptr().add($column), products.as_mut_ptr().add($column));
-                V::load(sum).add(g).store(sum);
-                V::load(product).plus_product(g, $z).store(product);
+                sum = sum.add(g);
+                product = product.plus_product(g, $z);
             })
         };
     }

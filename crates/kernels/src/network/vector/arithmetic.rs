@@ -93,7 +93,7 @@ pub(crate) trait Arithmetic: Vector {
     }
 }
 
-/// Bits of √½, below which a mantissa goes to the next power of two, and of its distance from 1.
+/// Bits of √½: mantissas begin here, so that those of numbers near 1 are near 1 too.
 const ROOT_HALF: i32 = 0x3f35_04f3;
 
 impl Arithmetic for Array8 {
