@@ -84,18 +84,14 @@ unsafe fn softmax_kernel<V: Arithmetic, const O: usize, const N: usize>(
 ) {
     let mut total = unsafe { V::zero() };
     for start in (0..labels.len()).step_by(V::LANES) {
-        let count = V::LANES.min(labels.len() - start);
-        let labels = &labels[start..start + count];
-        // Lanes past the end keep logits of zero and no label.
+        let labels = &labels[start..labels.len().min(start + V::LANES)];
+        let pixels = start * classes..(start + labels.len()) * classes;
+        // Lanes past the end keep the pixels that were there, without a label.
         let (mut here, mut counted) = ([0.0f32; 16], [0.0f32; 16]);
-        turned.fill(0.0);
-        for lane in 0..count {
-            let pixel = &logits[(start + lane) * classes..][..classes];
-            for class in 0..classes {
-                turned[class * 16 + lane] = pixel[class];
-            }
-            if labels[lane] != UNLABELLED {
-                (here[lane], counted[lane]) = (pixel[usize::from(labels[lane])], scale);
+        turn(&logits[pixels.clone()], classes, turned);
+        for (lane, label) in labels.iter().enumerate() {
+            if *label != UNLABELLED {
+                (here[lane], counted[lane]) = (turned[usize::from(*label) * 16 + lane], scale);
             }
         }
         unsafe {
@@ -103,17 +99,34 @@ unsafe fn softmax_kernel<V: Arithmetic, const O: usize, const N: usize>(
             let value = softmax_of_turned(turned, classes, counted).sub(V::load(here.as_ptr()));
             total = total.plus_product(value, counted);
         }
-        for lane in 0..count {
-            let pixel = &mut gradient[(start + lane) * classes..][..classes];
-            for class in 0..classes {
-                pixel[class] = turned[class * 16 + lane];
-            }
-            if labels[lane] != UNLABELLED {
-                pixel[usize::from(labels[lane])] -= scale;
+        for (lane, label) in labels.iter().enumerate() {
+            if *label != UNLABELLED {
+                turned[usize::from(*label) * 16 + lane] -= scale;
             }
         }
+        turn_back(turned, classes, &mut gradient[pixels]);
     }
     *sum = unsafe { total.sum() };
+}
+
+/// `[pixels, classes]` to `[classes, 16]`.
+#[inline(always)]
+fn turn(pixels: &[f32], classes: usize, turned: &mut [f32]) {
+    for (lane, pixel) in pixels.chunks_exact(classes).enumerate() {
+        for (value, place) in pixel.iter().zip(turned[lane..].iter_mut().step_by(16)) {
+            *place = *value;
+        }
+    }
+}
+
+/// `[classes, 16]` to `[pixels, classes]`.
+#[inline(always)]
+fn turn_back(turned: &[f32], classes: usize, pixels: &mut [f32]) {
+    for (lane, pixel) in pixels.chunks_exact_mut(classes).enumerate() {
+        for (value, place) in pixel.iter_mut().zip(turned[lane..].iter().step_by(16)) {
+            *value = *place;
+        }
+    }
 }
 
 /// Makes logits their softmax times `counted`; gives ln Σ eˣ.
