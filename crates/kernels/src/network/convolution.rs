@@ -354,7 +354,7 @@ unsafe fn finish<V: Vector, const VECTORS: usize>(
 
 /// ELU with α = 1.
 #[inline(always)]
-pub(super) unsafe fn elu<V: Vector>(x: V) -> V {
+pub(in crate::network) unsafe fn elu<V: Vector>(x: V) -> V {
     unsafe {
         let negative = V::splat(-1.0).plus_product(x.exp_of_negative(), V::splat(1.0));
         x.where_positive(x, negative)

@@ -4,6 +4,8 @@
 //! (`#[target_feature]`, made by the `run_on!` macro) instantiates it, so that the whole loop nest is built for that
 //! set.
 
+pub(super) mod arithmetic;
+
 use std::sync::OnceLock;
 
 /// Which instructions the kernels use. A value is proof that the processor has them.
@@ -70,7 +72,9 @@ pub(crate) trait Vector: Copy {
     /// `self + a * b`.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
+    /// The greater one; `other` where one is NaN.
     unsafe fn max(self, other: Self) -> Self;
+    /// The lesser one; `other` where one is NaN.
     unsafe fn min(self, other: Self) -> Self;
     /// Nearest integer, ties to even.
     unsafe fn round(self) -> Self;
@@ -84,13 +88,15 @@ pub(crate) trait Vector: Copy {
         unsafe { Self::splat(0.0) }
     }
 
-    /// e to the power of `self` for `self <= 0`, to 2 units in the last place; below -87 it gives about 1e-38.
+    /// e to the power of `self` for `self <= 0`, to 2 units in the last place; below -87 it gives about 1e-38; NaN
+    /// stays NaN.
     ///
     /// Range reduction by ln 2 in two parts and a polynomial of degree 6 (the scheme of Cephes' `expf`).
     #[inline(always)]
     unsafe fn exp_of_negative(self) -> Self {
         unsafe {
-            let x = self.max(Self::splat(-87.0)).min(Self::zero());
+            // With the bound in front, `max` and `min` hand a NaN on.
+            let x = Self::zero().min(Self::splat(-87.0).max(self));
             let n = x.mul(Self::splat(std::f32::consts::LOG2_E)).round();
             let r = x.plus_product(n, Self::splat(-0.693_359_4)).plus_product(n, Self::splat(2.121_944_4e-4));
             let mut p = Self::splat(1.987_569_1e-4);
@@ -119,7 +125,7 @@ pub(crate) trait Vector: Copy {
 
 /// Eight floats that the compiler vectorises as it can.
 #[derive(Clone, Copy)]
-pub(crate) struct Array8([f32; 8]);
+pub(crate) struct Array8(pub(super) [f32; 8]);
 
 impl Array8 {
     #[inline(always)]
@@ -181,7 +187,7 @@ pub(crate) mod x86 {
 
     /// Sixteen floats.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx512(__m512);
+    pub(crate) struct Avx512(pub(in crate::network) __m512);
 
     impl Vector for Avx512 {
         const LANES: usize = 16;
@@ -235,7 +241,7 @@ pub(crate) mod x86 {
 
     /// Eight floats with fused multiply-add.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx2(__m256);
+    pub(crate) struct Avx2(pub(in crate::network) __m256);
 
     impl Vector for Avx2 {
         const LANES: usize = 8;

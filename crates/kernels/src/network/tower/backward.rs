@@ -7,7 +7,8 @@ use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
 use super::taps::{self, Meanwhile, Taps};
 use super::{Source, WIDTH};
 use crate::network::normalisation::{Affine, GradientTerms};
-use crate::network::vector::{Path, Vector, run_on};
+use crate::network::vector::arithmetic::Arithmetic;
+use crate::network::vector::{Path, run_on};
 use rayon::prelude::*;
 
 /// The gradient that comes in.
@@ -109,7 +110,7 @@ run_on!(fn backward_strand = backward_strand_kernel(
 /// # Safety
 /// The instruction set of `V` must be there; no other task may write the strand's rows.
 #[inline(always)]
-unsafe fn backward_strand_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn backward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
     layer: &Convolution<'_>,
     strand: Strand,
     scratch: &mut Scratch,
@@ -148,7 +149,6 @@ unsafe fn backward_strand_kernel<V: Vector, const OUTPUTS: usize, const VECTORS:
         for channel in 0..WIDTH {
             last.channel::<V>(channel, below);
         }
-        V::fence();
     }
 }
 
@@ -163,7 +163,7 @@ struct Step<'a> {
 
 impl Meanwhile for Step<'_> {
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&mut self, channel: usize) {
+    unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
         unsafe {
             self.gradient.channel::<V>(channel);
             self.input.channel::<V>(channel);
@@ -193,14 +193,14 @@ impl<'a> Gradient<'a> {
     }
 
     #[inline(always)]
-    unsafe fn row<V: Vector>(&self) {
+    unsafe fn row<V: Arithmetic>(&self) {
         for channel in 0..WIDTH {
             unsafe { self.channel::<V>(channel) };
         }
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&self, channel: usize) {
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
         let Some(y) = self.y else { return };
         let (extent, terms) = (&self.layer.extent, &self.layer.terms[channel]);
         unsafe {
@@ -234,14 +234,14 @@ impl<'a> Input<'a> {
     }
 
     #[inline(always)]
-    unsafe fn row<V: Vector>(&self) {
+    unsafe fn row<V: Arithmetic>(&self) {
         for channel in 0..WIDTH {
             unsafe { self.channel::<V>(channel) };
         }
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&self, channel: usize) {
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
         let Some(y) = self.y else { return };
         if channel < self.layer.taps.inputs {
             let to = unsafe { self.to.at(channel, 0) };
@@ -274,7 +274,7 @@ impl<'a> Send<'a> {
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&self, channel: usize, below: &mut LaneSums) {
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize, below: &mut LaneSums) {
         let (extent, sums) = (&self.layer.extent, &mut below[channel]);
         unsafe {
             let from = |rows: &Rows| rows.row(self.image, self.y).add(channel * extent.stride);

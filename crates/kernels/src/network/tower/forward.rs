@@ -5,7 +5,8 @@ use super::passes::{self, Extent, LaneSums, To};
 use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
 use super::taps::{self, Meanwhile, Taps};
 use super::{Source, WIDTH};
-use crate::network::vector::{Path, Vector, run_on};
+use crate::network::vector::arithmetic::Arithmetic;
+use crate::network::vector::{Path, run_on};
 use rayon::prelude::*;
 
 /// Where the input of a convolution comes from, and whether it is kept.
@@ -69,7 +70,7 @@ run_on!(fn forward_strand = forward_strand_kernel(
 /// # Safety
 /// The instruction set of `V` must be there; no other task may write the strand's rows.
 #[inline(always)]
-unsafe fn forward_strand_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn forward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
     layer: &Convolution<'_>,
     strand: Strand,
     scratch: &mut Scratch,
@@ -99,7 +100,6 @@ unsafe fn forward_strand_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: 
         for channel in 0..WIDTH {
             last.channel::<V>(channel, extent, sums);
         }
-        V::fence();
     }
 }
 
@@ -113,7 +113,7 @@ struct Step<'a> {
 
 impl Meanwhile for Step<'_> {
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&mut self, channel: usize) {
+    unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
         unsafe {
             self.read.channel::<V>(channel);
             if let Some(keep) = &self.keep {
@@ -150,14 +150,14 @@ impl<'a> Read<'a> {
     }
 
     #[inline(always)]
-    unsafe fn row<V: Vector>(&self) {
+    unsafe fn row<V: Arithmetic>(&self) {
         for channel in 0..self.layer.taps.inputs {
             unsafe { self.channel::<V>(channel) };
         }
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&self, channel: usize) {
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
         let Some(y) = self.y else { return };
         if channel >= self.layer.taps.inputs {
             return;
@@ -187,7 +187,7 @@ impl Keep {
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&self, channel: usize, extent: &Extent, sums: &mut LaneSums) {
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize, extent: &Extent, sums: &mut LaneSums) {
         unsafe {
             let to = self.to.add(channel * extent.stride);
             passes::keep_and_sum::<V>(self.from.at(channel, 0), to, extent, &mut sums[channel]);
@@ -198,7 +198,7 @@ impl Keep {
 impl Source<'_> {
     /// Makes one row of a channel of a convolution's input.
     #[inline(always)]
-    pub(super) unsafe fn read<V: Vector>(
+    pub(super) unsafe fn read<V: Arithmetic>(
         self,
         image: usize,
         y: usize,
@@ -224,7 +224,7 @@ impl Source<'_> {
 
     /// Makes one row of all eight channels.
     #[inline(always)]
-    pub(super) unsafe fn read_row<V: Vector>(self, image: usize, y: usize, to: To, extent: &Extent) {
+    pub(super) unsafe fn read_row<V: Arithmetic>(self, image: usize, y: usize, to: To, extent: &Extent) {
         for channel in 0..WIDTH {
             unsafe { self.read::<V>(image, y, channel, to.at(channel, 0), extent) };
         }

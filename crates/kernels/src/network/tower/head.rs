@@ -6,7 +6,8 @@ use super::{Source, WIDTH};
 use crate::memory::Unwritten;
 use crate::network::Planes;
 use crate::network::normalisation::Affine;
-use crate::network::vector::{Path, Vector, run_on};
+use crate::network::vector::arithmetic::Arithmetic;
+use crate::network::vector::{Path, run_on};
 use rayon::prelude::*;
 
 /// Rows that one task works on; fixed, because sums are added task by task.
@@ -71,7 +72,7 @@ pub(super) fn forward(path: Path, head: Head<'_>, shape: Planes) -> Vec<f32> {
 run_on!(fn forward_rung = forward_rung_kernel(head: Head<'_>, rung: Rung, row: &mut Lines, output: Output));
 
 #[inline(always)]
-unsafe fn forward_rung_kernel<V: Vector, const O: usize, const N: usize>(
+unsafe fn forward_rung_kernel<V: Arithmetic, const O: usize, const N: usize>(
     head: Head<'_>,
     rung: Rung,
     row: &mut Lines,
@@ -93,7 +94,7 @@ unsafe fn forward_rung_kernel<V: Vector, const O: usize, const N: usize>(
 
 /// to = bias + Σ weight · row, then the sigmoid.
 #[inline(always)]
-pub(super) unsafe fn map_row<V: Vector>(
+pub(super) unsafe fn map_row<V: Arithmetic>(
     row: From,
     weight: &[f32],
     bias: f32,
@@ -208,7 +209,7 @@ run_on!(fn backward_rung = backward_rung_kernel(
 ));
 
 #[inline(always)]
-unsafe fn backward_rung_kernel<V: Vector, const O: usize, const N: usize>(
+unsafe fn backward_rung_kernel<V: Arithmetic, const O: usize, const N: usize>(
     head: Head<'_>,
     incoming: Incoming<'_>,
     rung: Rung,
@@ -245,13 +246,13 @@ unsafe fn backward_rung_kernel<V: Vector, const O: usize, const N: usize>(
 
 /// to = gradient · output · (1 − output), or the gradient itself without a sigmoid.
 #[inline(always)]
-unsafe fn logits_gradient<V: Vector>(gradient: &[f32], output: &[f32], sigmoid: bool, to: *mut f32) {
+unsafe fn logits_gradient<V: Arithmetic>(gradient: &[f32], output: &[f32], sigmoid: bool, to: *mut f32) {
     unsafe {
         let (width, one) = (gradient.len(), V::splat(1.0));
         let mut x = 0;
         while sigmoid && x + V::LANES <= width {
             let output = V::load(output.as_ptr().add(x));
-            let slope = output.mul(one.minus(output));
+            let slope = output.mul(one.sub(output));
             V::load(gradient.as_ptr().add(x)).mul(slope).store(to.add(x));
             x += V::LANES;
         }
@@ -264,7 +265,7 @@ unsafe fn logits_gradient<V: Vector>(gradient: &[f32], output: &[f32], sigmoid: 
 
 /// to = weightᵀ · logits.
 #[inline(always)]
-unsafe fn input_gradient<V: Vector>(logits: From, weight: &[f32], to: To, extent: &Extent) {
+unsafe fn input_gradient<V: Arithmetic>(logits: From, weight: &[f32], to: To, extent: &Extent) {
     unsafe {
         for c in 0..WIDTH {
             for x in (0..extent.stride).step_by(V::LANES) {
@@ -280,7 +281,7 @@ unsafe fn input_gradient<V: Vector>(logits: From, weight: &[f32], to: To, extent
 
 /// Adds Σ logits · row and Σ logits to the lanes.
 #[inline(always)]
-unsafe fn parameter_sums<V: Vector>(
+unsafe fn parameter_sums<V: Arithmetic>(
     logits: From,
     row: From,
     lanes: &mut [f32],

@@ -10,7 +10,8 @@ use super::{Source, Tower, WIDTH, extent, head};
 use crate::memory::Unwritten;
 use crate::network::Planes;
 use crate::network::normalisation::Affine;
-use crate::network::vector::{Path, Vector, run_on};
+use crate::network::vector::arithmetic::Arithmetic;
+use crate::network::vector::{Path, run_on};
 use rayon::prelude::*;
 
 /// A tower with its normalisation as an affine map.
@@ -187,7 +188,7 @@ run_on!(fn stem_strand = stem_strand_kernel(stem: &Stem<'_>, strand: Strand, scr
 /// # Safety
 /// The instruction set of `V` must be there; no other task may write the strand's rows.
 #[inline(always)]
-unsafe fn stem_strand_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn stem_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
     stem: &Stem<'_>,
     strand: Strand,
     scratch: &mut Scratch,
@@ -217,7 +218,7 @@ run_on!(fn block_strand = block_strand_kernel(block: &Block<'_>, strand: Strand,
 /// # Safety
 /// As for the stem.
 #[inline(always)]
-unsafe fn block_strand_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
     block: &Block<'_>,
     strand: Strand,
     scratch: &mut Scratch,
@@ -277,7 +278,7 @@ struct Step<'a> {
 
 impl Meanwhile for Step<'_> {
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&mut self, channel: usize) {
+    unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
         unsafe {
             self.read.channel::<V>(channel, self.to);
             if let Some(finish) = &self.finish {
@@ -320,7 +321,7 @@ impl<'a> Read<'a> {
     }
 
     #[inline(always)]
-    unsafe fn row<V: Vector>(&self, ring: &mut Ring) {
+    unsafe fn row<V: Arithmetic>(&self, ring: &mut Ring) {
         let to = self.place(ring);
         for channel in 0..self.channels {
             unsafe { self.channel::<V>(channel, to) };
@@ -328,7 +329,7 @@ impl<'a> Read<'a> {
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&self, channel: usize, to: To) {
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize, to: To) {
         if let Some(y) = self.y {
             unsafe { self.source.read::<V>(self.image, y, channel, to.at(channel, 0), self.extent) };
         }
@@ -353,7 +354,7 @@ impl<'a> Finish<'a> {
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&self, c: usize) {
+    unsafe fn channel<V: Arithmetic>(&self, c: usize) {
         let extent = &self.block.extent;
         unsafe {
             let row = self.row.at(c, 0);
@@ -367,7 +368,7 @@ impl<'a> Finish<'a> {
 
     /// Maps the sum to the outputs, after the last block.
     #[inline(always)]
-    unsafe fn head<V: Vector>(&self) {
+    unsafe fn head<V: Arithmetic>(&self) {
         let Exit::Head(output) = self.block.exit else { return };
         let FoldedTower { head_weight, head_bias, tower, .. } = self.block.tower;
         for (k, weight) in head_weight.chunks_exact(WIDTH).enumerate() {

@@ -9,7 +9,7 @@
 use super::WIDTH;
 use super::rows::LINE;
 use crate::network::normalisation::{Affine, GradientTerms};
-use crate::network::vector::Vector;
+use crate::network::vector::arithmetic::Arithmetic;
 
 /// Sums of a strand for each channel, lane by lane: Σa and Σb of a pass.
 pub(super) type LaneSums = [[[f32; LINE]; 2]; WIDTH];
@@ -49,16 +49,16 @@ impl To {
 
 /// ELU with α = 1.
 #[inline(always)]
-pub(super) unsafe fn elu<V: Vector>(x: V) -> V {
+pub(super) unsafe fn elu<V: Arithmetic>(x: V) -> V {
     unsafe {
-        let negative = x.exp_beside_one().minus(V::splat(1.0));
+        let negative = x.exp_beside_one().sub(V::splat(1.0));
         x.where_positive(x, negative)
     }
 }
 
 /// ELU′ at u: 1 for u > 0, else eᵘ.
 #[inline(always)]
-unsafe fn elu_slope<V: Vector>(u: V) -> V {
+unsafe fn elu_slope<V: Arithmetic>(u: V) -> V {
     unsafe { u.where_positive(V::splat(1.0), u.exp_beside_one()) }
 }
 
@@ -83,7 +83,7 @@ impl Extent {
 
 /// Zeros from the width to the end of the last line.
 #[inline(always)]
-pub(super) unsafe fn clear_tail<V: Vector>(row: *mut f32, extent: &Extent) {
+pub(super) unsafe fn clear_tail<V: Arithmetic>(row: *mut f32, extent: &Extent) {
     unsafe {
         if extent.width < extent.stride {
             let last = row.add(extent.stride - LINE);
@@ -96,7 +96,7 @@ pub(super) unsafe fn clear_tail<V: Vector>(row: *mut f32, extent: &Extent) {
 }
 
 #[inline(always)]
-pub(super) unsafe fn copy<V: Vector>(from: *const f32, to: *mut f32, extent: &Extent) {
+pub(super) unsafe fn copy<V: Arithmetic>(from: *const f32, to: *mut f32, extent: &Extent) {
     unsafe {
         for x in (0..extent.stride).step_by(V::LANES) {
             V::load(from.add(x)).store(to.add(x));
@@ -106,7 +106,7 @@ pub(super) unsafe fn copy<V: Vector>(from: *const f32, to: *mut f32, extent: &Ex
 
 /// to = ELU(scale·z + shift).
 #[inline(always)]
-pub(super) unsafe fn bend<V: Vector>(z: *const f32, affine: Affine, to: *mut f32, extent: &Extent) {
+pub(super) unsafe fn bend<V: Arithmetic>(z: *const f32, affine: Affine, to: *mut f32, extent: &Extent) {
     unsafe {
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
         for x in (0..extent.stride).step_by(V::LANES) {
@@ -118,7 +118,7 @@ pub(super) unsafe fn bend<V: Vector>(z: *const f32, affine: Affine, to: *mut f32
 
 /// to = base + ELU(scale·z + shift).
 #[inline(always)]
-pub(super) unsafe fn bend_and_add<V: Vector>(
+pub(super) unsafe fn bend_and_add<V: Arithmetic>(
     base: *const f32,
     z: *const f32,
     affine: Affine,
@@ -129,7 +129,7 @@ pub(super) unsafe fn bend_and_add<V: Vector>(
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
         for x in (0..extent.stride).step_by(V::LANES) {
             let bent = elu(shift.plus_product(V::load(z.add(x)), scale));
-            V::load(base.add(x)).plus(bent).store(to.add(x));
+            V::load(base.add(x)).add(bent).store(to.add(x));
         }
         clear_tail::<V>(to, extent);
     }
@@ -137,7 +137,7 @@ pub(super) unsafe fn bend_and_add<V: Vector>(
 
 /// Σz and Σz², while z goes to its place in memory.
 #[inline(always)]
-pub(super) unsafe fn keep_and_sum<V: Vector>(
+pub(super) unsafe fn keep_and_sum<V: Arithmetic>(
     z: *mut f32,
     to: *mut f32,
     extent: &Extent,
@@ -149,7 +149,7 @@ pub(super) unsafe fn keep_and_sum<V: Vector>(
         let (mut s, mut q) = (V::load(sum.as_ptr()), V::load(squares.as_ptr()));
         for x in (0..extent.stride).step_by(V::LANES) {
             let z = V::load(z.add(x));
-            s = s.plus(z);
+            s = s.add(z);
             q = q.plus_product(z, z);
             z.store(to.add(x));
         }
@@ -160,7 +160,7 @@ pub(super) unsafe fn keep_and_sum<V: Vector>(
 
 /// dz = of_g·g·ELU′(scale·z + shift) + of_z·z + constant, from the gradient g towards the bent value.
 #[inline(always)]
-pub(super) unsafe fn gradient_of_bent<V: Vector>(
+pub(super) unsafe fn gradient_of_bent<V: Arithmetic>(
     g: *const f32,
     z: *const f32,
     affine: Affine,
@@ -183,7 +183,7 @@ pub(super) unsafe fn gradient_of_bent<V: Vector>(
 
 /// dz = of_g·g + of_z·z + constant, from the gradient g towards the normalised value.
 #[inline(always)]
-pub(super) unsafe fn gradient_of_normalised<V: Vector>(
+pub(super) unsafe fn gradient_of_normalised<V: Arithmetic>(
     g: *const f32,
     z: *const f32,
     terms: &GradientTerms,
@@ -202,7 +202,7 @@ pub(super) unsafe fn gradient_of_normalised<V: Vector>(
 
 /// to = g·ELU′, with ELU′ from the bent value y (y > 0 ? 1 : y + 1); Σ of it and Σ of it times z.
 #[inline(always)]
-pub(super) unsafe fn through_bend<V: Vector>(
+pub(super) unsafe fn through_bend<V: Arithmetic>(
     g: *mut f32,
     bent: *const f32,
     z: *const f32,
@@ -217,8 +217,8 @@ pub(super) unsafe fn through_bend<V: Vector>(
         let (mut s, mut p) = (V::load(sum.as_ptr()), V::load(products.as_ptr()));
         for x in (0..extent.stride).step_by(V::LANES) {
             let y = V::load(bent.add(x));
-            let g = V::load(g.add(x)).mul(y.where_positive(one, y.plus(one)));
-            s = s.plus(g);
+            let g = V::load(g.add(x)).mul(y.where_positive(one, y.add(one)));
+            s = s.add(g);
             p = p.plus_product(g, V::load(z.add(x)));
             g.store(to.add(x));
         }
@@ -229,7 +229,7 @@ pub(super) unsafe fn through_bend<V: Vector>(
 
 /// total = g + base; Σ of total·ELU′(scale·z + shift) and Σ of that times z: what the layer below needs.
 #[inline(always)]
-pub(super) unsafe fn join_and_sum<V: Vector>(
+pub(super) unsafe fn join_and_sum<V: Arithmetic>(
     g: *mut f32,
     base: *const f32,
     total: *mut f32,
@@ -244,11 +244,11 @@ pub(super) unsafe fn join_and_sum<V: Vector>(
         let [sum, products] = sums;
         let (mut s, mut p) = (V::load(sum.as_ptr()), V::load(products.as_ptr()));
         for x in (0..extent.stride).step_by(V::LANES) {
-            let joined = V::load(g.add(x)).plus(V::load(base.add(x)));
+            let joined = V::load(g.add(x)).add(V::load(base.add(x)));
             joined.store(total.add(x));
             let z = V::load(z.add(x));
             let g = joined.mul(elu_slope(shift.plus_product(z, scale)));
-            s = s.plus(g);
+            s = s.add(g);
             p = p.plus_product(g, z);
         }
         s.store(sum.as_mut_ptr());

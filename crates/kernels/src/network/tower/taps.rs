@@ -5,7 +5,7 @@
 use super::WIDTH;
 use super::passes::{Extent, From, To};
 use super::rows::LINE;
-use crate::network::vector::Vector;
+use crate::network::vector::arithmetic::Arithmetic;
 
 /// Taps of a kernel.
 pub(super) const TAPS: usize = 9;
@@ -42,7 +42,7 @@ pub(super) struct Taps {
 pub(super) trait Meanwhile {
     /// # Safety
     /// The instruction set of `V` must be there.
-    unsafe fn channel<V: Vector>(&mut self, channel: usize);
+    unsafe fn channel<V: Arithmetic>(&mut self, channel: usize);
 }
 
 /// Nothing.
@@ -50,12 +50,12 @@ pub(super) struct Idle;
 
 impl Meanwhile for Idle {
     #[inline(always)]
-    unsafe fn channel<V: Vector>(&mut self, _channel: usize) {}
+    unsafe fn channel<V: Arithmetic>(&mut self, _channel: usize) {}
 }
 
 /// Writes `[8, stride]`: the convolution of the rows above, at and below. The tail beyond the width is not cleared.
 #[inline(always)]
-pub(super) unsafe fn convolve_row<V: Vector, M: Meanwhile, const OUTPUTS: usize, const VECTORS: usize>(
+pub(super) unsafe fn convolve_row<V: Arithmetic, M: Meanwhile, const OUTPUTS: usize, const VECTORS: usize>(
     rows: [From; 3],
     weight: *const f32,
     taps: Taps,
@@ -93,7 +93,7 @@ pub(super) unsafe fn convolve_row<V: Vector, M: Meanwhile, const OUTPUTS: usize,
 
 /// `OUTPUTS × VECTORS` accumulators stay in registers over all inputs and taps.
 #[inline(always)]
-unsafe fn convolve_block<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn convolve_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
     rows: [From; 3],
     mut weight: *const f32,
     taps: Taps,
@@ -137,7 +137,7 @@ pub(super) fn lane_sums_len(inputs: usize) -> usize {
 /// Adds one row's share to the lane sums: `gradients` are the rows of dz that the input row reaches, from the one
 /// above (kernel row 2) to the one below (kernel row 0).
 #[inline(always)]
-pub(super) unsafe fn weight_gradient_row<V: Vector, const OUTPUTS: usize>(
+pub(super) unsafe fn weight_gradient_row<V: Arithmetic, const OUTPUTS: usize>(
     input: From,
     gradients: [From; 3],
     taps: Taps,
@@ -161,7 +161,7 @@ pub(super) unsafe fn weight_gradient_row<V: Vector, const OUTPUTS: usize>(
 
 /// `OUTPUTS × 3` accumulators, one for each output and kernel column.
 #[inline(always)]
-unsafe fn correlate<V: Vector, const OUTPUTS: usize>(
+unsafe fn correlate<V: Arithmetic, const OUTPUTS: usize>(
     pixels: *const f32,
     dilation: usize,
     gradient: From,

@@ -1,0 +1,304 @@
+//! What losses, optimisers and pooling need beyond [`Vector`]: division, roots, logarithms, bytes, parts of registers.
+
+use super::{Array8, Vector};
+
+/// The rest of a register's arithmetic.
+///
+/// # Safety
+/// As for [`Vector`]: pointers must be good for the floats or bytes named, and the instruction set must be there.
+pub(crate) trait Arithmetic: Vector {
+    /// The first `count <= LANES` floats; the other lanes are zero and their memory is not touched.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    /// Stores the first `count <= LANES` lanes.
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+    /// `LANES` bytes as numbers.
+    unsafe fn load_bytes(from: *const u8) -> Self;
+    /// The lanes, whole numbers in 0..=255, as `LANES` bytes.
+    unsafe fn store_bytes(self, to: *mut u8);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
+    unsafe fn sqrt(self) -> Self;
+    /// `self` times 2 to the power of `power`, a whole number; below -126 the result may be zero, above 127 anything.
+    unsafe fn scale_by_exp2(self, power: Self) -> Self;
+    /// `self == other ? yes : no`, lane by lane.
+    unsafe fn where_equal(self, other: Self, yes: Self, no: Self) -> Self;
+    /// For positive normal numbers: (m, n) with `self = m · 2ⁿ` and m in √½..√2, about.
+    unsafe fn mantissa_and_exponent(self) -> (Self, Self);
+
+    /// The first `count` of `LANES` bytes as numbers; the other lanes are zero.
+    #[inline(always)]
+    unsafe fn load_first_bytes(from: *const u8, count: usize) -> Self {
+        let mut bytes = [0; 16];
+        // SAFETY: the caller gives `count <= LANES <= 16` bytes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), count);
+            Self::load_bytes(bytes.as_ptr())
+        }
+    }
+
+    /// The first `count` lanes as bytes.
+    #[inline(always)]
+    unsafe fn store_first_bytes(self, to: *mut u8, count: usize) {
+        let mut bytes = [0; 16];
+        // SAFETY: the caller gives room for `count <= LANES <= 16` bytes.
+        unsafe {
+            self.store_bytes(bytes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, count);
+        }
+    }
+
+    /// −|x|.
+    #[inline(always)]
+    unsafe fn minus_absolute(self) -> Self {
+        unsafe { Self::zero().sub(self).min(self) }
+    }
+
+    /// e to the power of `self` for `self <= 0`, to 2e-7 of 1; for `self > 0` it gives anything, and costs half of
+    /// [`Self::exp_of_negative`].
+    ///
+    /// 2^f for f in ±½ by a polynomial of degree 5 that is exact at 0 (relative error 1.2e-7, fitted to the least
+    /// highest error); log₂ e is rounded once, which shows only where the result is tiny.
+    #[inline(always)]
+    unsafe fn exp_beside_one(self) -> Self {
+        unsafe {
+            let t = self.mul(Self::splat(std::f32::consts::LOG2_E));
+            let n = t.round();
+            let f = t.sub(n);
+            let mut p = Self::splat(EXP2[0]);
+            for coefficient in [EXP2[1], EXP2[2], EXP2[3], EXP2[4], 1.0] {
+                p = Self::splat(coefficient).plus_product(p, f);
+            }
+            p.scale_by_exp2(n)
+        }
+    }
+
+    /// 1 / (1 + e⁻ˣ), to 4 units in the last place; below -87 it stays at about 1e-38. NaN stays NaN.
+    #[inline(always)]
+    unsafe fn sigmoid(self) -> Self {
+        unsafe {
+            let one = Self::splat(1.0);
+            let e = self.minus_absolute().exp_of_negative();
+            self.where_positive(one, e).div(one.add(e))
+        }
+    }
+
+    /// ln x for positive normal numbers, to 2e-7 of max(1, |ln x|).
+    #[inline(always)]
+    unsafe fn ln(self) -> Self {
+        unsafe {
+            let (mantissa, exponent) = self.mantissa_and_exponent();
+            let one = Self::splat(1.0);
+            let series = mantissa.sub(one).div(mantissa.add(one)).twice_area_tangent();
+            series.plus_product(exponent, Self::splat(std::f32::consts::LN_2))
+        }
+    }
+
+    /// ln(1 + x) for x in 0..=1, to 4 units in the last place however small x is.
+    #[inline(always)]
+    unsafe fn ln_one_plus(self) -> Self {
+        unsafe { self.div(self.add(Self::splat(2.0))).twice_area_tangent() }
+    }
+
+    /// 2·artanh(s) for |s| <= 1/3, by the odd series up to s¹⁵ (what is left out is below 2e-9 of the result).
+    #[inline(always)]
+    unsafe fn twice_area_tangent(self) -> Self {
+        unsafe {
+            let square = self.mul(self);
+            let mut p = Self::splat(2.0 / 15.0);
+            for divisor in [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+                p = Self::splat(2.0 / divisor).plus_product(p, square);
+            }
+            p.mul(self)
+        }
+    }
+}
+
+/// Coefficients of 2^f from the fifth power down to the first.
+const EXP2: [f32; 5] = [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147];
+
+/// Bits of √½: mantissas begin here, so that those of numbers near 1 are near 1 too.
+const ROOT_HALF: i32 = 0x3f35_04f3;
+
+impl Arithmetic for Array8 {
+    #[inline(always)]
+    unsafe fn scale_by_exp2(self, power: Self) -> Self {
+        unsafe { self.mul(power.max(Self::splat(-126.0)).min(Self::splat(127.0)).exp2_whole()) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut lanes = [0.0; 8];
+        unsafe { std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count) };
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, count) };
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        Self(unsafe { from.cast::<[u8; 8]>().read_unaligned() }.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        unsafe { to.cast::<[u8; 8]>().write_unaligned(self.0.map(|a| a as u8)) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.map2(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.map2(other, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self.map2(other, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        Self(self.0.map(f32::sqrt))
+    }
+    #[inline(always)]
+    unsafe fn where_equal(self, other: Self, yes: Self, no: Self) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] == other.0[i] { yes.0[i] } else { no.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn mantissa_and_exponent(self) -> (Self, Self) {
+        let exponent = self.0.map(|a| (a.to_bits() as i32 - ROOT_HALF) >> 23);
+        let mantissa = std::array::from_fn(|i| {
+            f32::from_bits((self.0[i].to_bits() as i32 - (exponent[i] << 23)) as u32)
+        });
+        (Self(mantissa), Self(exponent.map(|n| n as f32)))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::super::x86::{Avx2, Avx512};
+    use super::{Arithmetic, ROOT_HALF, Vector};
+    use std::arch::x86_64::*;
+
+    impl Arithmetic for Avx512 {
+        #[inline(always)]
+        unsafe fn scale_by_exp2(self, power: Self) -> Self {
+            Self(unsafe { _mm512_scalef_ps(self.0, power.0) })
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            Self(unsafe { _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from) })
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn load_bytes(from: *const u8) -> Self {
+            unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())))) }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(self, to: *mut u8) {
+            unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn div(self, other: Self) -> Self {
+            Self(unsafe { _mm512_div_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn sqrt(self) -> Self {
+            Self(unsafe { _mm512_sqrt_ps(self.0) })
+        }
+        #[inline(always)]
+        unsafe fn where_equal(self, other: Self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0);
+                Self(_mm512_mask_blend_ps(equal, no.0, yes.0))
+            }
+        }
+        #[inline(always)]
+        unsafe fn mantissa_and_exponent(self) -> (Self, Self) {
+            unsafe {
+                let bits = _mm512_castps_si512(self.0);
+                let exponent = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(ROOT_HALF)));
+                let mantissa = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(exponent));
+                (Self(_mm512_castsi512_ps(mantissa)), Self(_mm512_cvtepi32_ps(exponent)))
+            }
+        }
+    }
+
+    /// A mask of the first `count <= 8` lanes.
+    #[inline(always)]
+    unsafe fn first_lanes(count: usize) -> __m256i {
+        const LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: 8 numbers from at most place 8 on.
+        unsafe { _mm256_loadu_si256(LANES.as_ptr().add(8 - count).cast()) }
+    }
+
+    impl Arithmetic for Avx2 {
+        #[inline(always)]
+        unsafe fn scale_by_exp2(self, power: Self) -> Self {
+            unsafe { self.mul(power.max(Self::splat(-126.0)).min(Self::splat(127.0)).exp2_whole()) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            Self(unsafe { _mm256_maskload_ps(from, first_lanes(count)) })
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm256_maskstore_ps(to, first_lanes(count), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn load_bytes(from: *const u8) -> Self {
+            unsafe { Self(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())))) }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(self, to: *mut u8) {
+            unsafe {
+                let numbers = _mm256_cvtps_epi32(self.0);
+                let (low, high) = (_mm256_castsi256_si128(numbers), _mm256_extracti128_si256::<1>(numbers));
+                let words = _mm_packus_epi32(low, high);
+                _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
+            }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn div(self, other: Self) -> Self {
+            Self(unsafe { _mm256_div_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn sqrt(self) -> Self {
+            Self(unsafe { _mm256_sqrt_ps(self.0) })
+        }
+        #[inline(always)]
+        unsafe fn where_equal(self, other: Self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let equal = _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0);
+                Self(_mm256_blendv_ps(no.0, yes.0, equal))
+            }
+        }
+        #[inline(always)]
+        unsafe fn mantissa_and_exponent(self) -> (Self, Self) {
+            unsafe {
+                let bits = _mm256_castps_si256(self.0);
+                let exponent = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(ROOT_HALF)));
+                let mantissa = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(exponent));
+                (Self(_mm256_castsi256_ps(mantissa)), Self(_mm256_cvtepi32_ps(exponent)))
+            }
+        }
+    }
+}
