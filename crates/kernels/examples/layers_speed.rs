@@ -8,9 +8,9 @@ use microtome_kernels::network::adam::Adam;
 use microtome_kernels::network::loss::{
     binary_cross_entropy, sigmoid_in_place, soft_dice, softmax_cross_entropy, squared_error,
 };
-use microtome_kernels::network::normalisation::Affine;
+use microtome_kernels::network::normalisation::{Affine, GradientTerms};
 use microtome_kernels::network::normalisation_channels_last::{
-    Activation, GradientTerms, Slope, gradient_sums, input_gradient, input_gradient_over_z, moments,
+    Activation, Slope, gradient_sums, input_gradient, input_gradient_over_z, moments,
     normalise, normalise_in_place,
 };
 use microtome_kernels::network::pooling::{

@@ -10,7 +10,6 @@
 #![allow(unsafe_code)] // Vector registers are read and written through pointers; bounds are argued in each kernel.
 
 pub mod adam;
-pub mod convolution;
 mod lanes;
 pub mod loss;
 pub mod normalisation;

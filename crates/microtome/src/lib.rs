@@ -17,5 +17,6 @@ pub mod report;
 pub mod system;
 pub mod truth;
 
+pub use microtome_kernels::memory::Recycling;
 pub use microtome_slide::{MicronsPerPixel, find};
 pub use microtome_vault::{Budget, Error, Fault, Result, disk};

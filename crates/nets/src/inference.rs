@@ -4,31 +4,21 @@
 //! that much halo gives the very bytes that the whole picture gives, in bounded memory.
 
 use crate::confidence::{DILATIONS, REACH_PX, WIDTH};
+use crate::operations::tower::EPSILON;
 use crate::weights::{NamedTensor, named};
 use microtome_kernels::Size;
 use microtome_kernels::network::Planes;
-use microtome_kernels::network::convolution::{Convolution, Epilogue, convolve};
+use microtome_kernels::network::normalisation::{Affine, Moments};
+use microtome_kernels::network::tower::{FoldedTower, Tower};
 use microtome_vault::Result;
 
 /// Side of a tile's inner part, in pixels. With its halo and 8 channels in three copies it takes about 140 MB.
 const TILE_PX: usize = 1024;
-/// Batch norm's ε.
-const EPSILON: f32 = 1e-5;
-
 /// The confidence network, ready to be applied.
 #[derive(Clone, Debug)]
 pub struct FoldedNetwork {
-    stem: FoldedLayer,
-    blocks: Vec<[FoldedLayer; 2]>,
-    head: FoldedLayer,
+    tower: FoldedTower,
     epsilon: f32,
-}
-
-#[derive(Clone, Debug)]
-struct FoldedLayer {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    convolution: Convolution,
 }
 
 impl FoldedNetwork {
@@ -39,26 +29,20 @@ impl FoldedNetwork {
     /// `Input` when a tensor is missing or of another shape: the model is of another architecture.
     pub fn new(weights: &[NamedTensor], epsilon: f32) -> Result<Self> {
         let outputs = weights.iter().find(|tensor| tensor.name == "head.bias").map_or(1, |t| t.values.len());
-        let blocks = DILATIONS.iter().enumerate().map(|(index, &dilation)| {
-            let layer = |part| fold(weights, &format!("blocks.{index}.{part}"), WIDTH, dilation);
-            Ok([layer("first")?, layer("second")?])
-        });
-        let head = Convolution { inputs: WIDTH, outputs, kernel: 1, dilation: 1 };
-        Ok(Self {
-            stem: fold(weights, "stem", 3, 1)?,
-            blocks: blocks.collect::<Result<_>>()?,
-            head: FoldedLayer {
-                weight: named(weights, "head.weight", &[outputs, WIDTH, 1, 1])?.values.clone(),
-                bias: named(weights, "head.bias", &[outputs])?.values.clone(),
-                convolution: head,
-            },
-            epsilon,
-        })
+        let mut layers = vec![fold(weights, "stem", 3)?];
+        for index in 0..DILATIONS.len() {
+            layers.push(fold(weights, &format!("blocks.{index}.first"), WIDTH)?);
+            layers.push(fold(weights, &format!("blocks.{index}.second"), WIDTH)?);
+        }
+        let head_weight = &named(weights, "head.weight", &[outputs, WIDTH, 1, 1])?.values;
+        let head_bias = &named(weights, "head.bias", &[outputs])?.values;
+        let tower = Tower { inputs: 3, outputs, dilations: DILATIONS.to_vec(), sigmoid: true };
+        Ok(Self { tower: FoldedTower::new(tower, &layers, head_weight, head_bias), epsilon })
     }
 
     /// Output channels K.
     pub fn channels(&self) -> usize {
-        self.head.convolution.outputs
+        self.tower.tower().outputs
     }
 
     /// The confidence of each output channel: `rgb` is interleaved, `[height, width, 3]`; gives
@@ -96,38 +80,22 @@ impl FoldedNetwork {
 
     /// `planes` is `[3, height, width]`.
     fn run(&self, planes: &[f32], size: Size) -> Vec<f32> {
-        let mut x = self.stem.apply(planes, size, true);
-        for [first, second] in &self.blocks {
-            let change = second.apply(&first.apply(&x, size, true), size, true);
-            x.iter_mut().zip(&change).for_each(|(x, change)| *x += change);
-        }
-        let mut logits = self.head.apply(&x, size, false);
-        logits.iter_mut().for_each(|logit| *logit = 1.0 / (1.0 + (-*logit).exp()));
-        logits
+        self.tower.apply(planes, Planes { images: 1, channels: 3, size })
     }
 }
 
-impl FoldedLayer {
-    fn apply(&self, x: &[f32], size: Size, bend: bool) -> Vec<f32> {
-        let shape = Planes { images: 1, channels: self.convolution.inputs, size };
-        let epilogue = if bend { Epilogue::BiasElu(&self.bias) } else { Epilogue::Bias(&self.bias) };
-        convolve(x, shape, &self.weight, self.convolution, epilogue)
-    }
-}
-
-/// γ/σ into the weight, β − mean·γ/σ as the bias.
-fn fold(weights: &[NamedTensor], path: &str, inputs: usize, dilation: usize) -> Result<FoldedLayer> {
+/// A layer's weight, and its normalisation as γ/σ and β − mean·γ/σ.
+fn fold<'a>(weights: &'a [NamedTensor], path: &str, inputs: usize) -> Result<(&'a [f32], [Affine; WIDTH])> {
     let get = |name: &str, shape: &[usize]| named(weights, &format!("{path}.{name}"), shape);
     let weight = &get("weight", &[WIDTH, inputs, 3, 3])?.values;
     let (gamma, beta) = (&get("gamma", &[WIDTH])?.values, &get("beta", &[WIDTH])?.values);
     let mean = &get("running_mean", &[WIDTH])?.values;
     let variance = &get("running_variance", &[WIDTH])?.values;
-    let scale: Vec<f32> = (0..WIDTH).map(|c| gamma[c] / (variance[c] + EPSILON).sqrt()).collect();
-    Ok(FoldedLayer {
-        weight: weight.iter().enumerate().map(|(i, w)| w * scale[i / (inputs * 9)]).collect(),
-        bias: (0..WIDTH).map(|c| beta[c] - mean[c] * scale[c]).collect(),
-        convolution: Convolution { inputs, outputs: WIDTH, kernel: 3, dilation },
-    })
+    let affine = |c: usize| {
+        let moments = Moments { mean: mean[c], variance: variance[c] };
+        Affine::normalising(moments, gamma[c], beta[c], EPSILON)
+    };
+    Ok((weight, std::array::from_fn(affine)))
 }
 
 /// Where a tile that begins at `start` begins with its halo, and how long it is with both halos.

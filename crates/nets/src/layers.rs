@@ -1,7 +1,6 @@
-//! Layers that are ours: convolution, batch norm and ELU in one operation, with its own gradient.
+//! Layers of the networks: their parameters, and their arithmetic in Burn's own operations.
 
 mod conv_norm_elu;
-mod fused;
 mod pointwise;
 
 pub use conv_norm_elu::ConvNormElu;

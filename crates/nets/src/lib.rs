@@ -3,8 +3,8 @@
 //! It knows pixels as slices (planar, 0 to 1) and never a picture file, a slide, a project or a label: what it trains
 //! on is [`training::TrainingPicture`], which has no place for truth.
 //!
-//! Reading order: [`confidence`] (the network of the contrastive method) and [`feature`], made of [`layers`];
-//! [`contrastive`] (patches, samplers, similarities, loss); [`training`] (the loop, its checkpoints);
+//! Reading order: [`confidence`] (the network of the contrastive method) and [`feature`], made of [`layers`] and `operations`;
+//! [`contrastive`] (patches, samplers, similarities, loss); [`training`] (the loop, its checkpoints) with its [`optimiser`];
 //! [`inference`] (batch norm folded, no tensors); [`weights`] (names and files).
 
 pub mod confidence;
@@ -14,6 +14,8 @@ pub mod feature;
 pub mod inference;
 pub mod initialise;
 pub mod layers;
+mod operations;
+pub mod optimiser;
 pub mod random;
 pub mod soft_target;
 pub mod training;

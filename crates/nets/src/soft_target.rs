@@ -1,7 +1,10 @@
 //! Learning from soft targets: what a label-free method believes of the same pictures, weighed by how sure it is.
 
 use crate::confidence::ConfidenceNetwork;
+use crate::device::has_our_kernels;
+use crate::operations::cross_entropy::CrossEntropyOps;
 use crate::training::Batch;
+use burn::backend::Dispatch;
 use burn::tensor::{Tensor, TensorData, activation};
 
 /// Every value of the training on soft targets.
@@ -43,9 +46,17 @@ impl SoftTargetConfig {
             Tensor::<4>::from_data(data, &device)
         };
         let logits = network.logits_training(tensor(&crops.values, crops.channels));
-        let (target, weight) = (tensor(&batch.probability, self.targets), tensor(&batch.weight, 1));
+        let target = tensor(&batch.probability, self.targets);
         let total: f64 = batch.weight.iter().map(|&w| f64::from(w)).sum::<f64>() * self.targets as f64;
-        let loss = (activation::softplus(logits.clone(), 1.0) - target * logits) * weight;
-        loss.sum() / total.max(1.0) as f32
+        let scale = 1.0 / total.max(1.0) as f32;
+        if !has_our_kernels(&device) {
+            let loss = activation::softplus(logits.clone(), 1.0) - target * logits;
+            return (loss * tensor(&batch.weight, 1)).sum() * scale;
+        }
+        let of_each_target = |plane: &[f32]| plane.repeat(self.targets);
+        let weight: Vec<f32> =
+            batch.weight.chunks((height * width).max(1)).flat_map(of_each_target).collect();
+        let [logits, target, weight] = [logits, target, tensor(&weight, self.targets)].map(Tensor::into_dispatch);
+        Tensor::from_dispatch(Dispatch::weighted_cross_entropy(logits, target, weight, scale))
     }
 }

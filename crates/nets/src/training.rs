@@ -13,12 +13,12 @@ use crate::contrastive::ContrastiveConfig;
 use crate::contrastive::Similarity;
 use crate::feature::FeatureNetwork;
 use crate::initialise::Initialiser;
+use crate::optimiser::Adam;
 use crate::random::{Purpose, stream};
 use crate::soft_target::SoftTargetConfig;
 use crate::weights::{self, Weights, floats};
 use burn::module::Module;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use crops::Batches;
 use microtome_vault::{Error, Result};
@@ -95,14 +95,14 @@ struct Training<'a> {
     objective: &'a Objective,
     seed: u64,
     learner: Learner,
-    optimiser: ModuleOptimizer,
+    optimiser: Adam,
     epoch: usize,
     curve: Vec<Step>,
 }
 
 impl<'a> Training<'a> {
     fn new(objective: &'a Objective, seed: u64, start: Option<Checkpoint>) -> Result<Self> {
-        let (learner, optimiser) = (objective.learner(seed), objective.optimiser());
+        let (learner, optimiser) = (objective.learner(seed), Adam::default());
         let Some(start) = start else {
             return Ok(Self { objective, seed, learner, optimiser, epoch: 0, curve: Vec::new() });
         };
@@ -110,7 +110,7 @@ impl<'a> Training<'a> {
             objective,
             seed,
             learner: weights::apply(learner, &start.learner)?,
-            optimiser: checkpoint::load_optimiser(optimiser, &start)?,
+            optimiser: start.optimiser,
             epoch: start.epochs_done,
             curve: start.curve,
         })
@@ -141,7 +141,8 @@ impl<'a> Training<'a> {
         let Some(loss) = self.objective.loss(&self.learner, batch, random) else { return f32::NAN };
         let value = floats(loss.clone())[0];
         let gradients = GradientsParams::from_grads(loss.backward(), &self.learner);
-        self.learner = self.optimiser.step(rate, self.learner.clone(), gradients);
+        let penalty = self.objective.penalty();
+        self.learner = self.optimiser.step(rate, penalty, self.learner.clone(), gradients);
         value
     }
 
@@ -149,7 +150,7 @@ impl<'a> Training<'a> {
         Ok(Checkpoint {
             epochs_done: self.epoch,
             learner: weights::collect(&self.learner),
-            optimiser: checkpoint::optimiser_bytes(&self.optimiser)?,
+            optimiser: self.optimiser.clone(),
             curve: self.curve.clone(),
         })
     }
@@ -214,14 +215,11 @@ impl Objective {
         }
     }
 
-    /// Adam as in the paper's framework: ε 1e-8, the penalty added to the gradient.
-    fn optimiser(&self) -> ModuleOptimizer {
-        let penalty = match self {
+    fn penalty(&self) -> f64 {
+        f64::from(match self {
             Self::Contrastive(config) => config.weight_decay,
             Self::SoftTarget(config) => config.weight_decay,
-        };
-        let decay = Some(WeightDecayConfig { penalty });
-        AdamConfig::new().with_epsilon(1e-8).with_weight_decay(decay).init()
+        })
     }
 
     /// The step size of the `done`-th of `steps` steps.

@@ -8,7 +8,7 @@
 //! Considered and skipped: keeping x̂ (one more tensor to write and to read; z and two numbers a channel give it back).
 
 use super::lanes::{Lanes, Period, for_periodic_lanes, sum_periodic_lanes};
-use super::normalisation::{Affine, Moments};
+use super::normalisation::{Affine, GradientTerms, Moments};
 use super::vector::arithmetic::Arithmetic;
 use super::vector::{Path, run_on};
 use rayon::prelude::*;
@@ -211,40 +211,6 @@ struct BendOfBlock<'a> {
     y: &'a [f32],
     scale: &'a [f32],
     shift: &'a [f32],
-}
-
-/// dz = of_g·g + of_z·z + constant, for one channel, and the gradient towards γ and β.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GradientTerms {
-    /// Factor of g.
-    pub of_g: f32,
-    /// Factor of z.
-    pub of_z: f32,
-    /// Summand.
-    pub constant: f32,
-    /// The gradient towards γ.
-    pub gamma: f32,
-    /// The gradient towards β.
-    pub beta: f32,
-}
-
-impl GradientTerms {
-    /// From Σg and Σg·z of a channel over `pixels`: dz = γ/σ · (g − Σg/n − x̂·Σ(g·x̂)/n), with x̂ written out in z.
-    pub fn new([sum_g, sum_gz]: [f64; 2], moments: Moments, gamma: f32, epsilon: f32, pixels: usize) -> Self {
-        let count = pixels.max(1) as f64;
-        let inverse_deviation = 1.0 / (f64::from(moments.variance) + f64::from(epsilon)).sqrt();
-        let mean = f64::from(moments.mean);
-        let sum_g_normalised = (sum_gz - mean * sum_g) * inverse_deviation;
-        let of_g = f64::from(gamma) * inverse_deviation;
-        let of_z = -of_g * sum_g_normalised / count * inverse_deviation;
-        Self {
-            of_g: of_g as f32,
-            of_z: of_z as f32,
-            constant: (-of_g * sum_g / count - of_z * mean) as f32,
-            gamma: sum_g_normalised as f32,
-            beta: sum_g as f32,
-        }
-    }
 }
 
 /// The second pass backward: dz from `g` as [`gradient_sums`] left it, into the place of z.

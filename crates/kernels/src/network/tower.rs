@@ -366,23 +366,17 @@ impl<'a> Descent<'a> {
         let gradients = LayerGradients {
             weight: summed.weight,
             gamma: terms.iter().map(|terms| terms.gamma).collect(),
-            beta: sums.iter().map(|sums| sums[0] as f32).collect(),
+            beta: terms.iter().map(|terms| terms.beta).collect(),
         };
         (gradients, summed.below)
     }
 
     fn terms(&self, layer: usize, sums: [[f64; 2]; WIDTH]) -> [GradientTerms; WIDTH] {
         let gamma = self.parameters.layers[layer].gamma;
-        let count = (self.trace.shape.images * self.trace.shape.size.area_px()).max(1) as f64;
-        let epsilon = f64::from(self.parameters.epsilon);
+        let count = self.trace.shape.images * self.trace.shape.size.area_px();
+        let moments = &self.trace.moments[layer];
         std::array::from_fn(|c| {
-            GradientTerms::new(
-                sums[c],
-                self.trace.moments[layer][c],
-                f64::from(gamma[c]),
-                epsilon,
-                count,
-            )
+            GradientTerms::new(sums[c], moments[c], gamma[c], self.parameters.epsilon, count)
         })
     }
 }

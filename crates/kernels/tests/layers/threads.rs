@@ -6,9 +6,9 @@ use microtome_kernels::network::adam::Adam;
 use microtome_kernels::network::loss::{
     binary_cross_entropy, sigmoid, soft_dice, softmax_cross_entropy, squared_error,
 };
-use microtome_kernels::network::normalisation::Affine;
+use microtome_kernels::network::normalisation::{Affine, GradientTerms};
 use microtome_kernels::network::normalisation_channels_last::{
-    Activation, GradientTerms, Slope, gradient_sums, input_gradient, moments, normalise,
+    Activation, Slope, gradient_sums, input_gradient, moments, normalise,
 };
 use microtome_kernels::network::pooling::{
     Grid, Windows, average_pool, average_pool_gradient, max_pool, max_pool_gradient,

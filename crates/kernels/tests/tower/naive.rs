@@ -7,23 +7,23 @@ use microtome_kernels::network::tower::{Tower, WIDTH};
 
 /// Parameters or gradients: each layer's weight, γ and β; the head's weight and bias.
 #[derive(Clone, Debug)]
-pub struct Numbers<T> {
-    pub layers: Vec<[Vec<T>; 3]>,
-    pub head: [Vec<T>; 2],
+pub(super) struct Numbers<T> {
+    pub(super) layers: Vec<[Vec<T>; 3]>,
+    pub(super) head: [Vec<T>; 2],
 }
 
 impl<T> Numbers<T> {
-    pub fn tensors(&self) -> Vec<&Vec<T>> {
+    pub(super) fn tensors(&self) -> Vec<&Vec<T>> {
         self.layers.iter().flatten().chain(&self.head).collect()
     }
 
-    pub fn tensors_mut(&mut self) -> Vec<&mut Vec<T>> {
+    pub(super) fn tensors_mut(&mut self) -> Vec<&mut Vec<T>> {
         self.layers.iter_mut().flatten().chain(&mut self.head).collect()
     }
 }
 
 impl Numbers<f32> {
-    pub fn doubled(&self) -> Numbers<f64> {
+    pub(super) fn doubled(&self) -> Numbers<f64> {
         let tensors = |of: &[Vec<f32>; 3]| [doubled(&of[0]), doubled(&of[1]), doubled(&of[2])];
         Numbers {
             layers: self.layers.iter().map(tensors).collect(),
@@ -32,34 +32,33 @@ impl Numbers<f32> {
     }
 }
 
-pub fn doubled(values: &[f32]) -> Vec<f64> {
+pub(super) fn doubled(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
 
 /// All that the forward pass made.
-pub struct Forward {
+pub(super) struct Forward {
     /// The input of each convolution.
-    pub inputs: Vec<Vec<f64>>,
+    pub(super) inputs: Vec<Vec<f64>>,
     /// The output of each convolution.
-    pub z: Vec<Vec<f64>>,
+    pub(super) z: Vec<Vec<f64>>,
     /// Scale and shift of each layer's channels.
-    pub affine: Vec<Vec<[f64; 2]>>,
+    pub(super) affine: Vec<Vec<[f64; 2]>>,
     /// What the head reads.
-    pub top: Vec<f64>,
+    pub(super) top: Vec<f64>,
     /// `[images, outputs, height, width]`.
-    pub output: Vec<f64>,
+    pub(super) output: Vec<f64>,
 }
 
 /// The forward pass; `affine` gives the normalisation of a layer from its number and its convolution's output.
-pub fn forward(
+pub(super) fn forward(
     tower: &Tower,
     numbers: &Numbers<f64>,
     picture: &[f64],
     shape: Planes,
     affine: impl Fn(usize, &[f64]) -> Vec<[f64; 2]>,
 ) -> Forward {
-    let mut made =
-        Forward { inputs: vec![], z: vec![], affine: vec![], top: vec![], output: vec![] };
+    let mut made = Forward { inputs: vec![], z: vec![], affine: vec![], top: vec![], output: vec![] };
     let inside = shape.with_channels(WIDTH);
     let mut layer = |input: &[f64], channels: usize, dilation: usize| {
         let mut z = vec![0.0; inside.len()];
@@ -99,7 +98,7 @@ fn head(tower: &Tower, numbers: &Numbers<f64>, x: &[f64], shape: Planes) -> Vec<
 }
 
 /// Mean and biased variance of each channel.
-pub fn moments(z: &[f64], shape: Planes) -> Vec<[f64; 2]> {
+pub(super) fn moments(z: &[f64], shape: Planes) -> Vec<[f64; 2]> {
     let count = (shape.images * shape.size.area_px()) as f64;
     (0..WIDTH)
         .map(|channel| {
@@ -112,7 +111,7 @@ pub fn moments(z: &[f64], shape: Planes) -> Vec<[f64; 2]> {
 }
 
 /// The forward pass in training: each layer is normalised by its own moments.
-pub fn train(
+pub(super) fn train(
     tower: &Tower,
     numbers: &Numbers<f64>,
     picture: &[f64],
@@ -131,7 +130,7 @@ pub fn train(
 }
 
 /// The gradients of all parameters from `gradient` towards the output.
-pub fn backward(
+pub(super) fn backward(
     tower: &Tower,
     numbers: &Numbers<f64>,
     made: &Forward,

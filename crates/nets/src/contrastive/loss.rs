@@ -3,7 +3,10 @@
 use super::patches::Patch;
 use super::sampler::Draws;
 use super::{ContrastiveConfig, Similarity};
+use crate::device::has_our_kernels;
 use crate::feature::FeatureNetwork;
+use crate::operations::patches::{PatchOps, Patches};
+use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -108,13 +111,7 @@ impl Cutter<'_> {
         let device = self.confidence.device();
         let (count, pixels) = (patches.len(), self.patch_px * self.patch_px);
         let channels = self.crops.channels;
-        let indices = Tensor::<1, Int>::from_data(
-            TensorData::new(self.confidence_indices(channel, patches), [count * pixels]),
-            &device,
-        );
-        let [images, outputs, height, width] = self.confidence.dims();
-        let flat = self.confidence.clone().reshape([images * outputs * height * width]);
-        let confidence = flat.select(0, indices).reshape([count, 1, pixels]);
+        let confidence = self.confidence_patches(channel, patches).reshape([count, 1, pixels]);
         let picture = TensorData::new(self.picture_patches(patches), [count, channels, pixels]);
         let attended = Tensor::<3>::from_data(picture, &device) * confidence;
         match self.features {
@@ -125,16 +122,25 @@ impl Cutter<'_> {
         }
     }
 
-    /// Where each pixel of each patch lies in the flat confidence.
-    fn confidence_indices(&self, channel: usize, patches: &[Patch]) -> Vec<i32> {
-        let outputs = self.confidence.dims()[1];
-        let mut indices = Vec::with_capacity(patches.len() * self.patch_px * self.patch_px);
-        for patch in patches {
-            for start in self.row_starts(patch, patch.image * outputs + channel) {
-                indices.extend((start..start + self.patch_px).map(|index| index as i32));
-            }
+    /// `[patches, patch²]` of a channel's confidence.
+    fn confidence_patches(&self, channel: usize, patches: &[Patch]) -> Tensor<2> {
+        let [_, outputs, height, width] = self.confidence.dims();
+        let start = |patch: &Patch| {
+            ((patch.image * outputs + channel) * height + patch.top_px) * width + patch.left_px
+        };
+        let starts: Vec<usize> = patches.iter().map(start).collect();
+        if has_our_kernels(&self.confidence.device()) {
+            let patches = Patches { starts, side_px: self.patch_px, width_px: width };
+            let maps = self.confidence.clone().into_dispatch();
+            return Tensor::from_dispatch(Dispatch::cut_patches(maps, patches));
         }
-        indices
+        let pixels = self.patch_px * self.patch_px;
+        let pixel = |index: usize| index / self.patch_px * width + index % self.patch_px;
+        let indices: Vec<i32> =
+            starts.iter().flat_map(|start| (0..pixels).map(move |index| (start + pixel(index)) as i32)).collect();
+        let indices = TensorData::new(indices, [patches.len() * pixels]);
+        let indices = Tensor::<1, Int>::from_data(indices, &self.confidence.device());
+        self.confidence.clone().flatten::<1>(0, 3).select(0, indices).reshape([patches.len(), pixels])
     }
 
     /// The colours of each patch, channel by channel.

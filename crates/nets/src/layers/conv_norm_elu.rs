@@ -1,9 +1,7 @@
 //! Convolution without bias, batch norm, ELU.
 
-use super::fused::{EPSILON, FusedOps};
-use crate::device::has_our_kernels;
 use crate::initialise::Initialiser;
-use burn::backend::Dispatch;
+use crate::operations::tower::EPSILON;
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
@@ -41,37 +39,27 @@ impl ConvNormElu {
         }
     }
 
-    /// The layer in training: batch statistics normalise, and the running statistics move towards them.
+    /// The layer in training, in Burn's own operations: batch statistics normalise, and the running statistics move
+    /// towards them.
     ///
     /// # Shapes
     /// - input `[images, inputs, height, width]`, output `[images, outputs, height, width]`
-    pub fn forward_training(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward_training(&self, x: Tensor<4>) -> Tensor<4> {
         let [images, _, height, width] = x.dims();
-        let (output, mean, variance) = match has_our_kernels(&x.device()) {
-            true => self.fused(x),
-            false => self.composed(x),
-        };
-        let count = (images * height * width) as f64;
-        move_towards(&self.running_mean, mean, 1.0);
-        move_towards(&self.running_variance, variance, count / (count - 1.0).max(1.0));
+        let (output, mean, variance) = self.composed(x);
+        self.remember(mean, variance, images * height * width);
         output
     }
 
-    fn fused(&self, x: Tensor<4>) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
-        let (output, statistics) = Dispatch::conv_norm_elu(
-            x.into_dispatch(),
-            self.weight.val().into_dispatch(),
-            self.gamma.val().into_dispatch(),
-            self.beta.val().into_dispatch(),
-            self.dilation,
-        );
-        let statistics = Tensor::<2>::from_dispatch(statistics);
-        let row = |index: usize| statistics.clone().narrow(0, index, 1).squeeze_dim::<1>(0);
-        (Tensor::from_dispatch(output), row(0), row(1))
+    /// Moves the running statistics towards a batch's mean and biased variance of `count` values.
+    pub(crate) fn remember(&self, mean: Tensor<1>, variance: Tensor<1>, count: usize) {
+        let count = count as f64;
+        move_towards(&self.running_mean, mean, 1.0);
+        move_towards(&self.running_variance, variance, count / (count - 1.0).max(1.0));
     }
 
-    /// The same in Burn's own operations, for devices that our kernels do not serve.
-    pub(crate) fn composed(&self, x: Tensor<4>) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    /// Output, mean and biased variance.
+    fn composed(&self, x: Tensor<4>) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
         let padding = [self.dilation; 2];
         let options = ConvOptions::new([1, 1], padding, [self.dilation; 2], 1);
         let z = conv2d(x, self.weight.val(), None, options);

@@ -1,9 +1,6 @@
 //! Convolution 1×1 with bias.
 
-use super::fused::FusedOps;
-use crate::device::has_our_kernels;
 use crate::initialise::Initialiser;
-use burn::backend::Dispatch;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::module::conv2d;
@@ -31,11 +28,8 @@ impl Pointwise {
     /// - input `[images, inputs, height, width]`, output `[images, outputs, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let outputs = self.bias.dims()[0];
-        let weight = self.weight.val();
-        let z = match has_our_kernels(&x.device()) {
-            true => Tensor::from_dispatch(Dispatch::conv_same(x.into_dispatch(), weight.into_dispatch(), 1)),
-            false => conv2d(x, weight, None, ConvOptions::new([1, 1], [0, 0], [1, 1], 1)),
-        };
+        let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+        let z = conv2d(x, self.weight.val(), None, options);
         z + self.bias.val().reshape([1, outputs, 1, 1])
     }
 }

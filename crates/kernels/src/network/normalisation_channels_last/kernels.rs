@@ -2,7 +2,6 @@
 
 use super::{Activation, Arithmetic, BendKind, BendOfBlock, Lanes, Pattern, TermPattern};
 use super::{for_periodic_lanes, run_on, sum_periodic_lanes};
-use crate::network::convolution::elu;
 
 run_on!(pub(super) fn shifted_sums = shifted_sums_kernel(
     z: &[f32], origin: &[f32], sums: &mut [f32], squares: &mut [f32],
@@ -69,7 +68,7 @@ unsafe fn normalise_kernel<V: Arithmetic, const O: usize, const N: usize>(
         match activation {
             Activation::None => run!(same::<V>),
             Activation::Relu => run!(relu::<V>),
-            Activation::Elu => run!(elu::<V>),
+            Activation::Elu => run!(V::elu),
         }
     }
 }

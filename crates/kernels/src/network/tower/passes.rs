@@ -47,21 +47,6 @@ impl To {
     }
 }
 
-/// ELU with α = 1.
-#[inline(always)]
-pub(super) unsafe fn elu<V: Arithmetic>(x: V) -> V {
-    unsafe {
-        let negative = x.exp_beside_one().sub(V::splat(1.0));
-        x.where_positive(x, negative)
-    }
-}
-
-/// ELU′ at u: 1 for u > 0, else eᵘ.
-#[inline(always)]
-unsafe fn elu_slope<V: Arithmetic>(u: V) -> V {
-    unsafe { u.where_positive(V::splat(1.0), u.exp_beside_one()) }
-}
-
 /// The sizes that a pass over a row needs.
 #[derive(Clone, Copy)]
 pub(super) struct Extent {
@@ -110,7 +95,7 @@ pub(super) unsafe fn bend<V: Arithmetic>(z: *const f32, affine: Affine, to: *mut
     unsafe {
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
         for x in (0..extent.stride).step_by(V::LANES) {
-            elu(shift.plus_product(V::load(z.add(x)), scale)).store(to.add(x));
+            shift.plus_product(V::load(z.add(x)), scale).elu().store(to.add(x));
         }
         clear_tail::<V>(to, extent);
     }
@@ -128,7 +113,7 @@ pub(super) unsafe fn bend_and_add<V: Arithmetic>(
     unsafe {
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
         for x in (0..extent.stride).step_by(V::LANES) {
-            let bent = elu(shift.plus_product(V::load(z.add(x)), scale));
+            let bent = shift.plus_product(V::load(z.add(x)), scale).elu();
             V::load(base.add(x)).add(bent).store(to.add(x));
         }
         clear_tail::<V>(to, extent);
@@ -173,7 +158,7 @@ pub(super) unsafe fn gradient_of_bent<V: Arithmetic>(
         let (of_g, of_z, constant) = (V::splat(terms.of_g), V::splat(terms.of_z), V::splat(terms.constant));
         for x in (0..extent.stride).step_by(V::LANES) {
             let z = V::load(z.add(x));
-            let slope = elu_slope(shift.plus_product(z, scale));
+            let slope = shift.plus_product(z, scale).elu_slope();
             let g = V::load(g.add(x)).mul(slope);
             constant.plus_product(z, of_z).plus_product(g, of_g).store(to.add(x));
         }
@@ -247,7 +232,7 @@ pub(super) unsafe fn join_and_sum<V: Arithmetic>(
             let joined = V::load(g.add(x)).add(V::load(base.add(x)));
             joined.store(total.add(x));
             let z = V::load(z.add(x));
-            let g = joined.mul(elu_slope(shift.plus_product(z, scale)));
+            let g = joined.mul(shift.plus_product(z, scale).elu_slope());
             s = s.add(g);
             p = p.plus_product(g, z);
         }

@@ -73,6 +73,18 @@ pub(crate) trait Arithmetic: Vector {
         }
     }
 
+    /// ELU with α = 1: x for x > 0, else eˣ − 1, to 2e-7.
+    #[inline(always)]
+    unsafe fn elu(self) -> Self {
+        unsafe { self.where_positive(self, self.exp_beside_one().sub(Self::splat(1.0))) }
+    }
+
+    /// ELU′: 1 for x > 0, else eˣ, to 2e-7.
+    #[inline(always)]
+    unsafe fn elu_slope(self) -> Self {
+        unsafe { self.where_positive(Self::splat(1.0), self.exp_beside_one()) }
+    }
+
     /// 1 / (1 + e⁻ˣ), to 4 units in the last place; below -87 it stays at about 1e-38. NaN stays NaN.
     #[inline(always)]
     unsafe fn sigmoid(self) -> Self {

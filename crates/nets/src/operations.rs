@@ -1,0 +1,20 @@
+//! Operations that Burn does not have, with their gradients: extensions of its backends that call our kernels.
+//!
+//! Each has a plain composition of Burn's own operations beside it, for devices that our kernels do not serve.
+
+pub(crate) mod cross_entropy;
+pub(crate) mod patches;
+pub(crate) mod tower;
+
+use burn::tensor::TensorData;
+use burn_flex::FlexTensor;
+
+/// A tensor that takes the values over.
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// The extent of a tensor of `D` axes.
+fn extent<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
+    std::array::from_fn(|axis| tensor.layout().shape()[axis])
+}
