@@ -83,9 +83,10 @@ impl Kept {
         self.first[class.index] = block;
     }
 
-    /// Gives the largest kept block back to the system.
+    /// Gives the smallest kept block back to the system: sizes that change from step to step are small, and the large
+    /// blocks are the ones that cost.
     fn release_one(&mut self) -> bool {
-        let Some(index) = self.first.iter().rposition(|first| !first.is_null()) else { return false };
+        let Some(index) = self.first.iter().position(|first| !first.is_null()) else { return false };
         let class = Class::at(index);
         let Some(block) = self.pop(class) else { return false };
         // SAFETY: every block of a class was allocated with the class's layout.
@@ -127,7 +128,7 @@ impl Class {
     }
 
     /// A new block from the system.
-    fn from_system(self) -> *mut u8 {
+    fn new_block(self) -> *mut u8 {
         // SAFETY: the layout's size is not zero.
         let block = unsafe { System.alloc(self.layout()) };
         #[cfg(target_os = "linux")]
@@ -145,7 +146,7 @@ unsafe impl GlobalAlloc for Recycling {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = Class::of(layout) else { return unsafe { System.alloc(layout) } };
         let kept = KEPT.lock().map_or(None, |mut kept| kept.take(class));
-        kept.unwrap_or_else(|| class.from_system())
+        kept.unwrap_or_else(|| class.new_block())
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 /// The processor, with automatic differentiation.
-pub(crate) fn training() -> Device {
+pub fn training() -> Device {
     Device::flex().autodiff()
 }
 

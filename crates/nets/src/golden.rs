@@ -14,6 +14,8 @@ use crate::weights::{NamedTensor, apply, collect, floats, from_safetensors};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
+use microtome_kernels::Size;
+use microtome_kernels::network::Planes;
 
 const IMAGES: usize = 2;
 const OUTPUTS: usize = 3;
@@ -136,13 +138,9 @@ fn confidence_in_evaluation_mode_equals_pytorch_after_one_batch() {
     learner.confidence.forward_training(golden.pictures());
     let folded = FoldedNetwork::new(&collect(&learner.confidence), 0.0).unwrap();
     let expected = &golden.get("confidence/eval").values;
-    let plane = HEIGHT_PX * WIDTH_PX;
-    for image in 0..IMAGES {
-        let input = &golden.get("pictures").values[image * 3 * plane..][..3 * plane];
-        let found = folded.run_for_test(input, WIDTH_PX, HEIGHT_PX);
-        let expected = &expected[image * OUTPUTS * plane..][..OUTPUTS * plane];
-        assert_near(&found, expected, 1e-5, "confidence in evaluation mode");
-    }
+    let shape = Planes { images: IMAGES, channels: 3, size: Size::new(WIDTH_PX, HEIGHT_PX) };
+    let found = folded.confidence_of_planes(&golden.get("pictures").values, shape);
+    assert_near(&found, expected, 1e-5, "confidence in evaluation mode");
 }
 
 #[test]

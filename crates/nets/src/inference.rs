@@ -57,17 +57,18 @@ impl FoldedNetwork {
         confidence
     }
 
-    /// [`Self::run`] for golden tests, which hold planes.
-    #[cfg(test)]
-    pub(crate) fn run_for_test(&self, planes: &[f32], width_px: usize, height_px: usize) -> Vec<f32> {
-        self.run(planes, Size::new(width_px, height_px))
+    /// The confidence of each output channel, `[images, K, height, width]`, for `[images, 3, height, width]` in 0 to 1
+    /// after the ε transform, in one piece.
+    pub fn confidence_of_planes(&self, planes: &[f32], shape: Planes) -> Vec<f32> {
+        self.tower.apply(planes, shape)
     }
 
     fn fill_tile(&self, rgb: &[u8], size: Size, left: usize, top: usize, confidence: &mut [f32]) {
         let (x, width) = with_halo(left, size.width_px);
         let (y, height) = with_halo(top, size.height_px);
         let tile = Size::new(width, height);
-        let maps = self.run(&planar(rgb, size, x, y, tile, self.epsilon), tile);
+        let shape = Planes { images: 1, channels: 3, size: tile };
+        let maps = self.confidence_of_planes(&planar(rgb, size, x, y, tile, self.epsilon), shape);
         let inner = Size::new(TILE_PX.min(size.width_px - left), TILE_PX.min(size.height_px - top));
         for channel in 0..self.channels() {
             for row in 0..inner.height_px {
@@ -76,11 +77,6 @@ impl FoldedNetwork {
                 confidence[to..to + inner.width_px].copy_from_slice(&maps[from..from + inner.width_px]);
             }
         }
-    }
-
-    /// `planes` is `[3, height, width]`.
-    fn run(&self, planes: &[f32], size: Size) -> Vec<f32> {
-        self.tower.apply(planes, Planes { images: 1, channels: 3, size })
     }
 }
 
@@ -139,7 +135,8 @@ mod tests {
         let folded = FoldedNetwork::new(&crate::weights::collect(&network), 0.05).unwrap();
         let size = Size::new(TILE_PX + 130, 190);
         let rgb: Vec<u8> = (0..3 * size.area_px()).map(|i| (i * 7919 % 251) as u8).collect();
-        let whole = folded.run(&planar(&rgb, size, 0, 0, size, 0.05), size);
+        let shape = Planes { images: 1, channels: 3, size };
+        let whole = folded.confidence_of_planes(&planar(&rgb, size, 0, 0, size, 0.05), shape);
         assert!(folded.confidence(&rgb, size) == whole);
     }
 }

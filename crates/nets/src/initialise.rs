@@ -1,5 +1,5 @@
-//! Initial weights, as the paper's framework draws them: uniform in ±1/√(fan in), which is Kaiming's uniform
-//! distribution with a = √5, for weights and biases alike.
+//! Initial weights, as the papers' frameworks draw them: for the small networks uniform in ±1/√(fan in), which is
+//! Kaiming's uniform distribution with a = √5, for weights and biases alike; for residual networks normal.
 
 use crate::random::{Purpose, stream};
 use burn::module::{Param, ParamId, RunningState};
@@ -31,6 +31,16 @@ impl Initialiser {
         let bound = 1.0 / (fan_in as f32).sqrt();
         let values: Vec<f32> =
             (0..shape.iter().product()).map(|_| self.random.random_range(-bound..bound)).collect();
+        self.parameter(TensorData::new(values, shape))
+    }
+
+    /// A parameter of the given shape, normal around 0, by the method of Box and Muller.
+    pub(crate) fn normal<const D: usize>(&mut self, shape: [usize; D], deviation: f32) -> Param<Tensor<D>> {
+        let mut draw = || {
+            let (radius, angle): (f32, f32) = (1.0 - self.random.random::<f32>(), self.random.random());
+            deviation * (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
+        };
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw()).collect();
         self.parameter(TensorData::new(values, shape))
     }
 

@@ -5,6 +5,7 @@
 //!
 //! Reading order: [`confidence`] (the network of the contrastive method) and [`feature`], made of [`layers`] and `operations`;
 //! [`contrastive`] (patches, samplers, similarities, loss); [`training`] (the loop, its checkpoints) with its [`optimiser`];
+//! [`resnet`] (the encoder of the tissue method);
 //! [`inference`] (batch norm folded, no tensors); [`weights`] (names and files).
 
 pub mod confidence;
@@ -17,6 +18,7 @@ pub mod layers;
 mod operations;
 pub mod optimiser;
 pub mod random;
+pub mod resnet;
 pub mod soft_target;
 pub mod training;
 pub mod weights;

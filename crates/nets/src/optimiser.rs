@@ -23,7 +23,7 @@ const STEPS: &str = "adam.steps";
 
 impl Adam {
     /// The network after one step of size `rate`; `penalty` is the factor of the L2 penalty.
-    pub(crate) fn step<M: Module>(
+    pub fn step<M: Module>(
         &mut self,
         rate: f64,
         penalty: f64,

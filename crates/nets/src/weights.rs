@@ -42,7 +42,7 @@ pub fn named<'a>(weights: &'a [NamedTensor], name: &str, shape: &[usize]) -> Res
 }
 
 /// Reads the weights out of a network.
-pub(crate) fn collect<M: Module>(network: &M) -> Weights {
+pub fn collect<M: Module>(network: &M) -> Weights {
     let mut collector = Collector { path: Vec::new(), weights: Vec::new() };
     network.visit(&mut collector);
     collector.weights

@@ -149,9 +149,13 @@ impl Tower {
         Taps { inputs: self.inputs_of(layer), dilation }
     }
 
-    fn check(&self, picture: &[f32], shape: Planes, parameters: &Parameters<'_>) {
+    fn check_dilations(&self) {
         assert!(!self.dilations.is_empty(), "a tower has a block");
         assert!(self.dilations.iter().all(|&dilation| dilation > 0), "dilations are at least 1");
+    }
+
+    fn check(&self, picture: &[f32], shape: Planes, parameters: &Parameters<'_>) {
+        self.check_dilations();
         assert_eq!(shape.channels, self.inputs, "the picture has the tower's inputs");
         assert_eq!(picture.len(), shape.len(), "the picture has its shape's length");
         assert_eq!(parameters.layers.len(), self.layers(), "there are parameters for each layer");

@@ -1,14 +1,12 @@
 //! Convolution without bias, batch norm, ELU.
 
+use super::running::move_towards;
 use crate::initialise::Initialiser;
 use crate::operations::tower::EPSILON;
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, activation};
-
-/// Share of the newest batch in the running statistics, as in the paper's framework.
-const MOMENTUM: f64 = 0.1;
 
 /// ELU(batch norm(convolution 3×3 with dilation, zero padding that keeps the size, no bias)).
 #[derive(Module, Debug)]
@@ -72,12 +70,4 @@ impl ConvNormElu {
         let bent = normal * per_channel(self.gamma.val()) + per_channel(self.beta.val());
         (activation::elu(bent, 1.0), mean.reshape([channels]), variance.reshape([channels]))
     }
-}
-
-fn move_towards(running: &RunningState<Tensor<1>>, newest: Tensor<1>, factor: f64) {
-    let old = running.value_sync();
-    let newest = newest.detach().mul_scalar(MOMENTUM * factor);
-    running.update((old.mul_scalar(1.0 - MOMENTUM) + newest).detach());
-    // An update waits for the next reader that asks for it; whoever visits the weights does not.
-    running.value_sync();
 }

@@ -42,7 +42,7 @@ impl FoldedTower {
         head_weight: &[f32],
         head_bias: &[f32],
     ) -> Self {
-        assert!(!tower.dilations.is_empty(), "a tower has a block");
+        tower.check_dilations();
         assert_eq!(layers.len(), tower.layers(), "there are parameters for each layer");
         assert_eq!(head_weight.len(), tower.outputs * WIDTH, "the head has its shape");
         assert_eq!(head_bias.len(), tower.outputs, "the head has a bias an output");

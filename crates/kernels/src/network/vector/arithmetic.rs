@@ -127,6 +127,7 @@ pub(crate) trait Arithmetic: Vector {
 }
 
 /// Coefficients of 2^f from the fifth power down to the first.
+#[allow(clippy::approx_constant)] // The first is fitted, and is not ln 2.
 const EXP2: [f32; 5] = [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147];
 
 /// Bits of √½: mantissas begin here, so that those of numbers near 1 are near 1 too.
