@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)] // Vector registers are read and written through pointers; bounds are argued in each kernel.
 
+pub mod channels_last;
 pub mod convolution;
 pub mod normalisation;
 pub mod vector;

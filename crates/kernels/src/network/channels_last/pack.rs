@@ -1,0 +1,108 @@
+//! Weights from PyTorch's order into panels that products read in sequence, and back.
+
+use super::Convolution;
+use super::scratch::Shared;
+use rayon::prelude::*;
+
+/// A weight `[outputs, inputs, taps]` seen as the matrix of one direction: columns are the channels that come out,
+/// rows those that are summed over.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    weight: &'a [f32],
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+    /// Distance between neighbouring columns.
+    column: usize,
+    /// Distance between neighbouring rows.
+    row: usize,
+    taps: usize,
+    /// Whether taps are counted from the last.
+    pub(super) turned: bool,
+}
+
+impl<'a> Matrix<'a> {
+    /// From inputs to outputs.
+    pub(super) fn forward(weight: &'a [f32], layer: Convolution) -> Self {
+        let taps = layer.kernel * layer.kernel;
+        let (columns, rows) = (layer.outputs, layer.inputs);
+        Self { weight, columns, rows, column: rows * taps, row: taps, taps, turned: false }
+    }
+
+    /// From outputs to inputs.
+    pub(super) fn backward(weight: &'a [f32], layer: Convolution) -> Self {
+        let taps = layer.kernel * layer.kernel;
+        let (columns, rows) = (layer.inputs, layer.outputs);
+        Self { weight, columns, rows, column: taps, row: columns * taps, taps, turned: true }
+    }
+
+    /// The taps of rows `first_row..` of one panel: `packed` is `[taps, rows, panel]`, zero in columns that do not
+    /// exist.
+    pub(super) fn pack(self, taps: &[usize], rows: std::ops::Range<usize>, panel: Panel, packed: &mut [f32]) {
+        let count = rows.len();
+        let columns = panel.columns(self.columns);
+        for (row, k) in rows.enumerate() {
+            for (t, &tap) in taps.iter().enumerate() {
+                let start = panel.first() * self.column + k * self.row + tap;
+                let into = &mut packed[(t * count + row) * panel.width..][..panel.width];
+                for lane in 0..columns {
+                    into[lane] = self.weight[start + lane * self.column];
+                }
+                into[columns..].fill(0.0);
+            }
+        }
+    }
+
+    /// Every panel: `[panels, taps, rows, panel]`.
+    pub(super) fn pack_all(self, taps: &[usize], width: usize, packed: &mut [f32]) {
+        if packed.is_empty() {
+            return;
+        }
+        packed.par_chunks_mut(taps.len() * self.rows * width).enumerate().for_each(|(index, packed)| {
+            self.pack(taps, 0..self.rows, Panel { index, width }, packed);
+        });
+    }
+
+    /// All taps in the order that the direction counts them.
+    pub(super) fn all_taps(self) -> Vec<usize> {
+        if self.turned { (0..self.taps).rev().collect() } else { (0..self.taps).collect() }
+    }
+}
+
+/// One panel of columns.
+#[derive(Clone, Copy)]
+pub(super) struct Panel {
+    pub(super) index: usize,
+    pub(super) width: usize,
+}
+
+impl Panel {
+    /// Its first column.
+    pub(super) fn first(self) -> usize {
+        self.index * self.width
+    }
+
+    /// How many of its columns exist.
+    pub(super) fn columns(self, all: usize) -> usize {
+        (all - self.first()).min(self.width)
+    }
+}
+
+/// Writes `sums` (`[taps, inputs from first_input on, panel]`) to their places in a weight gradient.
+///
+/// # Safety
+/// No other task may write the panel's outputs at those inputs.
+pub(super) unsafe fn unpack(sums: &[f32], layer: Convolution, inputs: std::ops::Range<usize>, panel: Panel, to: Shared) {
+    let taps = layer.kernel * layer.kernel;
+    let count = inputs.len();
+    for lane in 0..panel.columns(layer.outputs) {
+        let output = panel.first() + lane;
+        let start = (output * layer.inputs + inputs.start) * taps;
+        // SAFETY: these are weights of an output and inputs that exist; the caller promises that they are its own.
+        let into = unsafe { to.slice(start, count * taps) };
+        for (input, into) in into.chunks_exact_mut(taps).enumerate() {
+            for (tap, into) in into.iter_mut().enumerate() {
+                *into = sums[(tap * count + input) * panel.width + lane];
+            }
+        }
+    }
+}

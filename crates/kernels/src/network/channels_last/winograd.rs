@@ -1,0 +1,364 @@
+//! Winograd's F(4×4, 3×3): tiles of the input and weights are transformed, multiplied point by point, and
+//! transformed back.
+//!
+//! Two orders of work, by what is larger. With many tiles, all weights are transformed once and a task takes a block
+//! of tiles from input to output; with few, all tiles are transformed once and a task takes a panel of outputs,
+//! whose transformed weights (4 times the weight) then never leave the second cache.
+
+use super::direct::{add_parts, finish_of};
+use super::pack::{Matrix, Panel, unpack};
+use super::product::{ColumnsProduct, Finish, RowsProduct, multiply_columns, multiply_rows};
+use super::scratch::{Shared, with_scratch};
+use super::transform::{
+    Grid, Layout, POINTS, Source, Target, transform_gradient, transform_input, transform_output, transform_weight,
+    transform_weight_sums,
+};
+use super::{Convolution, Epilogue, Maps};
+use crate::network::vector::Path;
+use rayon::prelude::*;
+
+/// Tiles of a task, when a task takes a block of tiles.
+const TILES: usize = 64;
+/// From so many tiles on, a task takes a block of tiles.
+const MANY_TILES: usize = 256;
+/// Rows of a weight that are transformed and multiplied at a time, when a task takes a panel: 1.2 MB of points.
+const ROWS: usize = 256;
+/// Tiles that are transformed by a task of their own.
+const TILES_A_TRANSFORM: usize = 8;
+/// Inputs of a task of the weight gradient with few tiles.
+const INPUTS: usize = 64;
+/// Fixed numbers of partial sums of the weight gradient with many tiles, so that the order of additions never depends
+/// on the number of threads.
+const PARTS: usize = 8;
+/// Tiles whose products are added to the weight gradient's sums at a time.
+const TILES_A_SUM: usize = 32;
+
+pub(super) fn convolve(
+    path: Path,
+    input: &[f32],
+    shape: Maps,
+    weight: &[f32],
+    layer: Convolution,
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+) {
+    let target = layer.output(shape);
+    apply(path, input, shape, layer.padding, Matrix::forward(weight, layer), target, epilogue, output);
+}
+
+pub(super) fn input_gradient(
+    path: Path,
+    gradient: &[f32],
+    shape: Maps,
+    weight: &[f32],
+    layer: Convolution,
+    input_gradient: &mut [f32],
+) {
+    let source = layer.output(shape);
+    let matrix = Matrix::backward(weight, layer);
+    apply(path, gradient, source, 2 - layer.padding, matrix, shape, Epilogue::NONE, input_gradient);
+}
+
+#[allow(clippy::too_many_arguments)] // Two tensors with their extents, a weight, and what happens at the end.
+fn apply(
+    path: Path,
+    source: &[f32],
+    maps: Maps,
+    padding: usize,
+    matrix: Matrix<'_>,
+    target: Maps,
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+) {
+    let grid = Grid::new(target.images, target.size);
+    let zeros = vec![0.0; maps.channels];
+    let source = Source { values: source, maps, grid, padding, zeros: &zeros };
+    let work = Work { path, source, matrix, target, epilogue };
+    let output = Shared::new(output);
+    if grid.len() >= MANY_TILES { work.by_tiles(output) } else { work.by_panels(output) }
+}
+
+/// One convolution.
+struct Work<'a> {
+    path: Path,
+    source: Source<'a>,
+    matrix: Matrix<'a>,
+    target: Maps,
+    epilogue: Epilogue<'a>,
+}
+
+impl Work<'_> {
+    fn panels(&self) -> usize {
+        self.target.channels.div_ceil(self.path.panel())
+    }
+
+    /// Points of some rows of a panel of weights: `[36, rows, panel]`.
+    fn transform_weight(&self, rows: std::ops::Range<usize>, panel: Panel, points: &mut [f32]) {
+        let count = rows.len();
+        with_scratch(9 * count * panel.width, |packed| {
+            self.matrix.pack(&self.matrix.all_taps(), rows, panel, packed);
+            transform_weight(self.path, packed, count, points);
+        });
+    }
+
+    fn by_tiles(&self, output: Shared) {
+        let (width, rows) = (self.path.panel(), self.matrix.rows);
+        let panel_points = POINTS * rows * width;
+        with_scratch(self.panels() * panel_points, |weight| {
+            if panel_points > 0 {
+                weight.par_chunks_mut(panel_points).enumerate().for_each(|(index, points)| {
+                    self.transform_weight(0..rows, Panel { index, width }, points);
+                });
+            }
+            let tiles = self.source.grid.len();
+            (0..tiles.div_ceil(TILES)).into_par_iter().for_each(|block| {
+                let tiles = block * TILES..((block + 1) * TILES).min(tiles);
+                let layout = Layout::new(TILES, rows);
+                with_scratch(layout.len(), |points| {
+                    transform_input(self.path, &self.source, tiles.clone(), layout, points.as_mut_ptr());
+                    for index in 0..self.panels() {
+                        let weight = &weight[index * panel_points..][..panel_points];
+                        let sums = Layout::new(TILES, width);
+                        with_scratch(sums.len(), |values| {
+                            self.multiply(points, layout, weight, rows, false, sums, values, tiles.len());
+                            self.finish(values, sums, tiles.clone(), Panel { index, width }, output);
+                        });
+                    }
+                });
+            });
+        });
+    }
+
+    fn by_panels(&self, output: Shared) {
+        let (width, tiles) = (self.path.panel(), self.source.grid.len());
+        let layout = Layout::new(tiles, self.matrix.rows);
+        with_scratch(layout.len(), |points| {
+            transform_all(tiles, points, |tiles, to| {
+                transform_input(self.path, &self.source, tiles.clone(), layout, unsafe {
+                    // SAFETY: the layout has a row for each tile.
+                    to.at(tiles.start * layout.row)
+                });
+            });
+            let points = &*points;
+            (0..self.panels()).into_par_iter().for_each(|index| {
+                let panel = Panel { index, width };
+                let sums = Layout::new(tiles, width);
+                with_scratch(sums.len() + POINTS * ROWS * width, |scratch| {
+                    let (values, weight) = scratch.split_at_mut(sums.len());
+                    values.fill(0.0);
+                    for first in (0..self.matrix.rows).step_by(ROWS) {
+                        let rows = first..(first + ROWS).min(self.matrix.rows);
+                        self.transform_weight(rows.clone(), panel, weight);
+                        self.multiply(&points[first..], layout, weight, rows.len(), true, sums, values, tiles);
+                    }
+                    self.finish(values, sums, 0..tiles, panel, output);
+                });
+            });
+        });
+    }
+
+    /// The 36 products of some tiles with some rows of a panel.
+    #[allow(clippy::too_many_arguments)] // Three matrices with their layouts.
+    fn multiply(
+        &self,
+        points: &[f32],
+        layout: Layout,
+        weight: &[f32],
+        rows: usize,
+        accumulate: bool,
+        sums: Layout,
+        values: &mut [f32],
+        tiles: usize,
+    ) {
+        let (mut from, mut to) = ([0; MANY_TILES], [0; MANY_TILES]);
+        for tile in 0..tiles {
+            (from[tile], to[tile]) = (tile * layout.row, tile * sums.row);
+        }
+        for point in 0..POINTS {
+            multiply_rows(self.path, &RowsProduct {
+                base: points[point * layout.point..].as_ptr(),
+                rows: &from[..tiles],
+                runs: &[0],
+                run: rows,
+                weight: weight[point * rows * self.path.panel()..].as_ptr(),
+                output: values[point * sums.point..].as_mut_ptr(),
+                to: &to[..tiles],
+                columns: self.path.panel(),
+                accumulate,
+                finish: Finish::NOTHING,
+            });
+        }
+    }
+
+    fn finish(&self, values: &[f32], sums: Layout, tiles: std::ops::Range<usize>, panel: Panel, output: Shared) {
+        transform_output(self.path, values.as_ptr(), sums, tiles, &Target {
+            // SAFETY: the panel's first channel exists in every pixel.
+            output: unsafe { output.at(panel.first()) },
+            maps: self.target,
+            grid: self.source.grid,
+            columns: panel.columns(self.target.channels),
+            finish: finish_of(self.epilogue, panel),
+        });
+    }
+}
+
+/// Calls `transform` with blocks that cover all tiles; each writes its own tiles' rows.
+fn transform_all(tiles: usize, points: &mut [f32], transform: impl Fn(std::ops::Range<usize>, Shared) + Sync) {
+    let points = Shared::new(points);
+    (0..tiles.div_ceil(TILES_A_TRANSFORM)).into_par_iter().for_each(|block| {
+        let first = block * TILES_A_TRANSFORM;
+        transform(first..(first + TILES_A_TRANSFORM).min(tiles), points);
+    });
+}
+
+pub(super) fn weight_gradient(
+    path: Path,
+    input: &[f32],
+    gradient: &[f32],
+    shape: Maps,
+    layer: Convolution,
+    weight_gradient: &mut [f32],
+) {
+    let target = layer.output(shape);
+    let grid = Grid::new(target.images, target.size);
+    let zeros = vec![0.0; layer.inputs.max(layer.outputs)];
+    let work = WeightWork {
+        path,
+        layer,
+        input: Source { values: input, maps: shape, grid, padding: layer.padding, zeros: &zeros },
+        gradient: Source { values: gradient, maps: target, grid, padding: 0, zeros: &zeros },
+    };
+    let to = Shared::new(weight_gradient);
+    if grid.len() >= MANY_TILES { work.by_tiles(to) } else { work.by_panels(to) }
+}
+
+/// One weight gradient.
+struct WeightWork<'a> {
+    path: Path,
+    layer: Convolution,
+    input: Source<'a>,
+    gradient: Source<'a>,
+}
+
+impl WeightWork<'_> {
+    fn panels(&self) -> usize {
+        self.layer.outputs.div_ceil(self.path.panel())
+    }
+
+    /// A task takes a panel of outputs and some inputs over all tiles.
+    fn by_panels(&self, to: Shared) {
+        let (width, tiles) = (self.path.panel(), self.input.grid.len());
+        let left = Layout::new(tiles, self.layer.inputs);
+        let right = Layout::new(tiles, self.layer.outputs);
+        with_scratch(left.len() + right.len(), |points| {
+            let (inputs, gradients) = points.split_at_mut(left.len());
+            transform_all(tiles, inputs, |tiles, to| {
+                // SAFETY: the layout has a row for each tile.
+                let to = unsafe { to.at(tiles.start * left.row) };
+                transform_input(self.path, &self.input, tiles, left, to);
+            });
+            transform_all(tiles, gradients, |tiles, to| {
+                // SAFETY: the layout has a row for each tile.
+                let to = unsafe { to.at(tiles.start * right.row) };
+                transform_gradient(self.path, &self.gradient, tiles, 0..self.layer.outputs, right, to);
+            });
+            let (inputs, gradients) = (&*inputs, &*gradients);
+            let blocks = self.layer.inputs.div_ceil(INPUTS);
+            (0..self.panels() * blocks).into_par_iter().for_each(|task| {
+                let panel = Panel { index: task / blocks, width };
+                let first = task % blocks * INPUTS;
+                let range = first..(first + INPUTS).min(self.layer.inputs);
+                with_scratch(POINTS * INPUTS * width, |sums| {
+                    let gradients = &gradients[panel.first()..];
+                    self.add(&inputs[first..], left, gradients, right, tiles, range.len(), panel, false, sums);
+                    self.write(sums, range, panel, to);
+                });
+            });
+        });
+    }
+
+    /// A task takes some tiles over all inputs, for a panel of outputs; the partial sums are added.
+    fn by_tiles(&self, to: Shared) {
+        let (width, tiles) = (self.path.panel(), self.input.grid.len());
+        let panel_sums = POINTS * self.layer.inputs * width;
+        let panels = self.panels();
+        with_scratch(PARTS * panels * panel_sums, |sums| {
+            let shared = Shared::new(sums);
+            (0..PARTS).into_par_iter().for_each(|part| {
+                let tiles = tiles * part / PARTS..tiles * (part + 1) / PARTS;
+                self.sum_part(tiles, part, shared);
+            });
+            (0..panels).into_par_iter().for_each(|index| {
+                // SAFETY: each task has the sums of its own panel.
+                let sums = unsafe { shared.slice(index * PARTS * panel_sums, PARTS * panel_sums) };
+                add_parts(sums, panel_sums);
+                self.write(&sums[..panel_sums], 0..self.layer.inputs, Panel { index, width }, to);
+            });
+        });
+    }
+
+    /// Sums over some tiles, into part `part` of each panel: `[panels, PARTS, 36, inputs, panel]`.
+    fn sum_part(&self, tiles: std::ops::Range<usize>, part: usize, shared: Shared) {
+        let panel_sums = POINTS * self.layer.inputs * self.path.panel();
+        let left = Layout::new(TILES_A_SUM, self.layer.inputs);
+        let right = Layout::new(TILES_A_SUM, self.layer.outputs);
+        with_scratch(left.len() + right.len(), |points| {
+            let (inputs, gradients) = points.split_at_mut(left.len());
+            for first in tiles.clone().step_by(TILES_A_SUM) {
+                let block = first..(first + TILES_A_SUM).min(tiles.end);
+                transform_input(self.path, &self.input, block.clone(), left, inputs.as_mut_ptr());
+                let outputs = 0..self.layer.outputs;
+                transform_gradient(self.path, &self.gradient, block.clone(), outputs, right, gradients.as_mut_ptr());
+                for index in 0..self.panels() {
+                    let panel = Panel { index, width: self.path.panel() };
+                    // SAFETY: each task has sums of its own.
+                    let sums = unsafe { shared.slice((index * PARTS + part) * panel_sums, panel_sums) };
+                    let again = first > tiles.start;
+                    let gradients = &gradients[panel.first()..];
+                    self.add(inputs, left, gradients, right, block.len(), self.layer.inputs, panel, again, sums);
+                }
+            }
+        });
+    }
+
+    /// The 36 products of some inputs with a panel of gradients, summed over tiles: `[36, inputs, panel]`.
+    #[allow(clippy::too_many_arguments)] // Three matrices with their layouts.
+    fn add(
+        &self,
+        inputs: &[f32],
+        left: Layout,
+        gradients: &[f32],
+        right: Layout,
+        tiles: usize,
+        columns: usize,
+        panel: Panel,
+        accumulate: bool,
+        sums: &mut [f32],
+    ) {
+        let (mut left_at, mut right_at) = ([0; MANY_TILES], [0; MANY_TILES]);
+        for tile in 0..tiles {
+            (left_at[tile], right_at[tile]) = (tile * left.row, tile * right.row);
+        }
+        for point in 0..POINTS {
+            multiply_columns(self.path, &ColumnsProduct {
+                left: inputs[point * left.point..].as_ptr(),
+                left_at: &left_at[..tiles],
+                right: gradients[point * right.point..].as_ptr(),
+                right_at: &right_at[..tiles],
+                columns,
+                lanes: panel.columns(self.layer.outputs),
+                output: sums[point * columns * panel.width..].as_mut_ptr(),
+                accumulate,
+            });
+        }
+    }
+
+    fn write(&self, sums: &[f32], inputs: std::ops::Range<usize>, panel: Panel, to: Shared) {
+        let count = inputs.len();
+        with_scratch(9 * count * panel.width, |taps| {
+            transform_weight_sums(self.path, sums, count, taps);
+            // SAFETY: each task has a panel and inputs of its own.
+            unsafe { unpack(taps, self.layer, inputs, panel, to) };
+        });
+    }
+}
