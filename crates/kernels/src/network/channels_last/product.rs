@@ -43,6 +43,16 @@ pub(super) struct RowsProduct<'a> {
     pub(super) finish: Finish<'a>,
 }
 
+impl RowsProduct<'_> {
+    /// Whether whole rows of the panel are stored as they are.
+    #[inline(always)]
+    fn is_plain(&self, panel: usize) -> bool {
+        let finish = self.finish;
+        let nothing = finish.bias.is_none() && finish.residual.is_none() && finish.activation == Activation::None;
+        nothing && self.columns == panel
+    }
+}
+
 /// Instantiates `$kernel` for the number of rows, which is at most `V::ROWS`.
 macro_rules! for_rows {
     ($V:ident, $VECTORS:ident, $rows:expr, $kernel:ident($($argument:expr),*)) => {
@@ -109,26 +119,35 @@ unsafe fn rows_block<V: Vector, const ROWS: usize, const VECTORS: usize>(product
                 weight = weight.add(VECTORS * V::LANES);
             }
         }
+        if product.is_plain(VECTORS * V::LANES) {
+            for r in 0..ROWS {
+                let to = product.output.add(*product.to.get_unchecked(first + r));
+                for v in 0..VECTORS {
+                    sums[r][v].store(to.add(v * V::LANES));
+                }
+            }
+            return;
+        }
+        // Through memory: a long loop over `sums` is not unrolled, and would keep them there all the time.
+        let mut buffer = [[0.0f32; 32]; ROWS];
         for r in 0..ROWS {
-            finish_row::<V, VECTORS>(sums[r], product, *product.to.get_unchecked(first + r));
+            for v in 0..VECTORS {
+                sums[r][v].store(buffer[r].as_mut_ptr().add(v * V::LANES));
+            }
+        }
+        for r in 0..ROWS {
+            finish_row::<V, VECTORS>(&buffer[r], product, *product.to.get_unchecked(first + r));
         }
     }
 }
 
 #[inline(always)]
-unsafe fn finish_row<V: Vector, const VECTORS: usize>(
-    mut sums: [V; VECTORS],
-    product: &RowsProduct<'_>,
-    to: usize,
-) {
+unsafe fn finish_row<V: Vector, const VECTORS: usize>(sums: &[f32; 32], product: &RowsProduct<'_>, to: usize) {
     unsafe {
-        for v in 0..VECTORS {
-            let first = v * V::LANES;
-            if first < product.columns {
-                let columns = product.columns - first;
-                sums[v] = finish(sums[v], product.finish, first, to, columns);
-                store(sums[v], product.output.add(to + first), columns);
-            }
+        for first in (0..product.columns).step_by(V::LANES) {
+            let columns = product.columns - first;
+            let sum = finish(V::load(sums.as_ptr().add(first)), product.finish, first, to, columns);
+            store(sum, product.output.add(to + first), columns);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 /// A cache line of floats; buffers begin at one, so that no load of a whole register crosses two.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line([f32; 16]);
+struct Line(#[allow(dead_code)] [f32; 16]); // Read through pointers.
 
 thread_local! {
     // A stack: a thread that waits for its tasks may run another task, which takes the next buffer.

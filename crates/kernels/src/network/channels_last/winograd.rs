@@ -71,6 +71,9 @@ fn apply(
     output: &mut [f32],
 ) {
     let grid = Grid::new(target.images, target.size);
+    if grid.len() == 0 {
+        return;
+    }
     let zeros = vec![0.0; maps.channels];
     let source = Source { values: source, maps, grid, padding, zeros: &zeros };
     let work = Work { path, source, matrix, target, epilogue };
@@ -221,6 +224,9 @@ pub(super) fn weight_gradient(
 ) {
     let target = layer.output(shape);
     let grid = Grid::new(target.images, target.size);
+    if grid.len() == 0 {
+        return weight_gradient.fill(0.0);
+    }
     let zeros = vec![0.0; layer.inputs.max(layer.outputs)];
     let work = WeightWork {
         path,
@@ -347,7 +353,7 @@ impl WeightWork<'_> {
                 right_at: &right_at[..tiles],
                 columns,
                 lanes: panel.columns(self.layer.outputs),
-                output: sums[point * columns * panel.width..].as_mut_ptr(),
+                output: sums[point * columns * panel.width..][..columns * panel.width].as_mut_ptr(),
                 accumulate,
             });
         }
