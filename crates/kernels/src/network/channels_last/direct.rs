@@ -221,25 +221,36 @@ fn sum_part(
     if pixels.is_empty() {
         return sums.fill(0.0);
     }
+    // Rows of a panel lie far apart in the gradient, often at a power of two, where few of them fit the first cache.
+    with_scratch(STEPS * panel.width, |packed| {
     let (mut left_at, mut right_at) = ([0; STEPS], [0; STEPS]);
+    for step in 0..STEPS {
+        right_at[step] = step * panel.width;
+    }
     for first in pixels.clone().step_by(STEPS) {
         let count = (pixels.end - first).min(STEPS);
         for i in 0..count {
             let pixel = first + i;
             left_at[i] = pixel / area * frame.image() + gathering.from[pixel % area];
-            right_at[i] = pixel * target.channels;
+        }
+        let lanes = panel.columns(target.channels);
+        for (step, packed) in packed.chunks_exact_mut(panel.width).enumerate().take(count) {
+            let start = (first + step) * target.channels + panel.first();
+            packed[..lanes].copy_from_slice(&gradient[start..start + lanes]);
+            packed[lanes..].fill(0.0);
         }
         for (run, &start) in gathering.runs.iter().enumerate() {
             multiply_columns(path, &ColumnsProduct {
                 left: input[start..].as_ptr(),
                 left_at: &left_at[..count],
-                right: gradient[panel.first()..].as_ptr(),
+                right: packed.as_ptr(),
                 right_at: &right_at[..count],
                 columns: gathering.run,
-                lanes: panel.columns(target.channels),
+                lanes: panel.width,
                 output: sums[run * gathering.run * panel.width..].as_mut_ptr(),
                 accumulate: first > pixels.start,
             });
         }
     }
+    });
 }
