@@ -4,6 +4,9 @@ use super::Convolution;
 use super::scratch::Shared;
 use rayon::prelude::*;
 
+/// Rows that are turned from one order into the other before the next: their lines stay in the first cache.
+const BLOCK: usize = 8;
+
 /// A weight `[outputs, inputs, taps]` seen as the matrix of one direction: columns are the channels that come out,
 /// rows those that are summed over.
 #[derive(Clone, Copy)]
@@ -40,14 +43,21 @@ impl<'a> Matrix<'a> {
     pub(super) fn pack(self, taps: &[usize], rows: std::ops::Range<usize>, panel: Panel, packed: &mut [f32]) {
         let count = rows.len();
         let columns = panel.columns(self.columns);
-        for (row, k) in rows.enumerate() {
-            for (t, &tap) in taps.iter().enumerate() {
-                let start = panel.first() * self.column + k * self.row + tap;
-                let into = &mut packed[(t * count + row) * panel.width..][..panel.width];
-                for lane in 0..columns {
-                    into[lane] = self.weight[start + lane * self.column];
+        assert!(packed.len() >= taps.len() * count * panel.width && rows.end <= self.rows);
+        if columns < panel.width {
+            packed.fill(0.0);
+        }
+        for first in (0..count).step_by(BLOCK) {
+            for lane in 0..columns {
+                let column = (panel.first() + lane) * self.column;
+                for row in first..(first + BLOCK).min(count) {
+                    let from = &self.weight[column + (rows.start + row) * self.row..][..self.taps];
+                    for (t, &tap) in taps.iter().enumerate() {
+                        // SAFETY: t < taps.len(), row < count and lane < width: below the length asserted above.
+                        let into = unsafe { packed.get_unchecked_mut((t * count + row) * panel.width + lane) };
+                        *into = from[tap];
+                    }
                 }
-                into[columns..].fill(0.0);
             }
         }
     }
@@ -94,14 +104,18 @@ impl Panel {
 pub(super) unsafe fn unpack(sums: &[f32], layer: Convolution, inputs: std::ops::Range<usize>, panel: Panel, to: Shared) {
     let taps = layer.kernel * layer.kernel;
     let count = inputs.len();
-    for lane in 0..panel.columns(layer.outputs) {
-        let output = panel.first() + lane;
-        let start = (output * layer.inputs + inputs.start) * taps;
-        // SAFETY: these are weights of an output and inputs that exist; the caller promises that they are its own.
-        let into = unsafe { to.slice(start, count * taps) };
-        for (input, into) in into.chunks_exact_mut(taps).enumerate() {
-            for (tap, into) in into.iter_mut().enumerate() {
-                *into = sums[(tap * count + input) * panel.width + lane];
+    assert!(sums.len() >= taps * count * panel.width);
+    for first in (0..count).step_by(BLOCK) {
+        let block = BLOCK.min(count - first);
+        for lane in 0..panel.columns(layer.outputs) {
+            let start = ((panel.first() + lane) * layer.inputs + inputs.start + first) * taps;
+            // SAFETY: these are weights of an output and inputs that exist; the caller promises that they are its own.
+            let into = unsafe { to.slice(start, block * taps) };
+            for (input, into) in into.chunks_exact_mut(taps).enumerate() {
+                for (tap, into) in into.iter_mut().enumerate() {
+                    // SAFETY: tap < taps, first + input < count and lane < width: below the length asserted above.
+                    *into = unsafe { *sums.get_unchecked((tap * count + first + input) * panel.width + lane) };
+                }
             }
         }
     }

@@ -105,36 +105,38 @@ impl Source<'_> {
 run_on!(pub(super) fn transform_input = transform_input_kernel(
     source: &Source<'_>,
     tiles: std::ops::Range<usize>,
+    channels: std::ops::Range<usize>,
     layout: Layout,
     to: *mut f32,
 ));
 
 /// # Safety
-/// The instruction set of `V` must be there; `to` has room for the layout, whose rows are at least the channels
-/// rounded up to 16, and no other task writes these tiles' rows.
+/// The instruction set of `V` must be there; `to` has room for the layout, whose rows are at least the range of
+/// channels rounded up to 16, and no other task writes these tiles' rows.
 #[inline(always)]
 unsafe fn transform_input_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
     source: &Source<'_>,
     tiles: std::ops::Range<usize>,
+    channels: std::ops::Range<usize>,
     layout: Layout,
     to: *mut f32,
 ) {
     for (row, tile) in tiles.enumerate() {
         let pixels: [*const f32; 36] = source.pixels(tile, 6);
-        for first in (0..source.maps.channels).step_by(V::LANES) {
+        for first in channels.clone().step_by(V::LANES) {
             unsafe {
                 let mut values = [[V::zero(); 6]; 6];
                 for j in 0..6 {
                     let mut column = [V::zero(); 6];
                     for i in 0..6 {
-                        column[i] = load(pixels[i * 6 + j].add(first), source.maps.channels - first);
+                        column[i] = load(pixels[i * 6 + j].add(first), channels.end - first);
                     }
                     let column = input_line(column);
                     for i in 0..6 {
                         values[i][j] = column[i];
                     }
                 }
-                let to = to.add(row * layout.row + first);
+                let to = to.add(row * layout.row + first - channels.start);
                 for i in 0..6 {
                     let line = input_line(values[i]);
                     for j in 0..6 {

@@ -118,7 +118,7 @@ impl Work<'_> {
                 let tiles = block * TILES..((block + 1) * TILES).min(tiles);
                 let layout = Layout::new(TILES, rows);
                 with_scratch(layout.len(), |points| {
-                    transform_input(self.path, &self.source, tiles.clone(), layout, points.as_mut_ptr());
+                    transform_input(self.path, &self.source, tiles.clone(), 0..rows, layout, points.as_mut_ptr());
                     for index in 0..self.panels() {
                         let weight = &weight[index * panel_points..][..panel_points];
                         let sums = Layout::new(TILES, width);
@@ -137,7 +137,7 @@ impl Work<'_> {
         let layout = Layout::new(tiles, self.matrix.rows);
         with_scratch(layout.len(), |points| {
             transform_all(tiles, points, |tiles, to| {
-                transform_input(self.path, &self.source, tiles.clone(), layout, unsafe {
+                transform_input(self.path, &self.source, tiles.clone(), 0..self.matrix.rows, layout, unsafe {
                     // SAFETY: the layout has a row for each tile.
                     to.at(tiles.start * layout.row)
                 });
@@ -251,36 +251,45 @@ impl WeightWork<'_> {
         self.layer.outputs.div_ceil(self.path.panel())
     }
 
-    /// A task takes a panel of outputs and some inputs over all tiles.
+    /// A task takes a panel of outputs and some inputs over all tiles. Tiles are transformed once, into blocks
+    /// that such a task reads from end to end: `[blocks of inputs, 36, tiles, INPUTS]` and
+    /// `[panels, 36, tiles, panel]`.
     fn by_panels(&self, to: Shared) {
         let (width, tiles) = (self.path.panel(), self.input.grid.len());
-        let left = Layout::new(tiles, self.layer.inputs);
-        let right = Layout::new(tiles, self.layer.outputs);
-        with_scratch(left.len() + right.len(), |points| {
-            let (inputs, gradients) = points.split_at_mut(left.len());
+        let (left, right) = (Layout::new(tiles, INPUTS), Layout::new(tiles, width));
+        let blocks = self.layer.inputs.div_ceil(INPUTS);
+        with_scratch(blocks * left.len() + self.panels() * right.len(), |points| {
+            let (inputs, gradients) = points.split_at_mut(blocks * left.len());
             transform_all(tiles, inputs, |tiles, to| {
-                // SAFETY: the layout has a row for each tile.
-                let to = unsafe { to.at(tiles.start * left.row) };
-                transform_input(self.path, &self.input, tiles, left, to);
+                for block in 0..blocks {
+                    // SAFETY: each block has a layout, and that a row for each tile.
+                    let to = unsafe { to.at(block * left.len() + tiles.start * left.row) };
+                    transform_input(self.path, &self.input, tiles.clone(), self.inputs_of(block), left, to);
+                }
             });
             transform_all(tiles, gradients, |tiles, to| {
-                // SAFETY: the layout has a row for each tile.
-                let to = unsafe { to.at(tiles.start * right.row) };
-                transform_gradient(self.path, &self.gradient, tiles, 0..self.layer.outputs, right, to);
+                for index in 0..self.panels() {
+                    // SAFETY: each panel has a layout, and that a row for each tile.
+                    let to = unsafe { to.at(index * right.len() + tiles.start * right.row) };
+                    let outputs = index * width..((index + 1) * width).min(self.layer.outputs);
+                    transform_gradient(self.path, &self.gradient, tiles.clone(), outputs, right, to);
+                }
             });
             let (inputs, gradients) = (&*inputs, &*gradients);
-            let blocks = self.layer.inputs.div_ceil(INPUTS);
             (0..self.panels() * blocks).into_par_iter().for_each(|task| {
-                let panel = Panel { index: task / blocks, width };
-                let first = task % blocks * INPUTS;
-                let range = first..(first + INPUTS).min(self.layer.inputs);
+                let (index, block) = (task / blocks, task % blocks);
+                let (inputs, gradients) = (&inputs[block * left.len()..], &gradients[index * right.len()..]);
+                let range = self.inputs_of(block);
                 with_scratch(POINTS * INPUTS * width, |sums| {
-                    let gradients = &gradients[panel.first()..];
-                    self.add(&inputs[first..], left, gradients, right, tiles, range.len(), panel, false, sums);
-                    self.write(sums, range, panel, to);
+                    self.add(inputs, left, gradients, right, tiles, range.len(), width, false, sums);
+                    self.write(sums, range, Panel { index, width }, to);
                 });
             });
         });
+    }
+
+    fn inputs_of(&self, block: usize) -> std::ops::Range<usize> {
+        block * INPUTS..((block + 1) * INPUTS).min(self.layer.inputs)
     }
 
     /// A task takes some tiles over all inputs, for a panel of outputs; the partial sums are added.
@@ -312,7 +321,7 @@ impl WeightWork<'_> {
             let (inputs, gradients) = points.split_at_mut(left.len());
             for first in tiles.clone().step_by(TILES_A_SUM) {
                 let block = first..(first + TILES_A_SUM).min(tiles.end);
-                transform_input(self.path, &self.input, block.clone(), left, inputs.as_mut_ptr());
+                transform_input(self.path, &self.input, block.clone(), 0..self.layer.inputs, left, inputs.as_mut_ptr());
                 let outputs = 0..self.layer.outputs;
                 transform_gradient(self.path, &self.gradient, block.clone(), outputs, right, gradients.as_mut_ptr());
                 for index in 0..self.panels() {
@@ -321,7 +330,8 @@ impl WeightWork<'_> {
                     let sums = unsafe { shared.slice((index * PARTS + part) * panel_sums, panel_sums) };
                     let again = first > tiles.start;
                     let gradients = &gradients[panel.first()..];
-                    self.add(inputs, left, gradients, right, block.len(), self.layer.inputs, panel, again, sums);
+                    let lanes = panel.columns(self.layer.outputs);
+                    self.add(inputs, left, gradients, right, block.len(), self.layer.inputs, lanes, again, sums);
                 }
             }
         });
@@ -337,10 +347,11 @@ impl WeightWork<'_> {
         right: Layout,
         tiles: usize,
         columns: usize,
-        panel: Panel,
+        lanes: usize,
         accumulate: bool,
         sums: &mut [f32],
     ) {
+        let width = self.path.panel();
         let (mut left_at, mut right_at) = ([0; MANY_TILES], [0; MANY_TILES]);
         for tile in 0..tiles {
             (left_at[tile], right_at[tile]) = (tile * left.row, tile * right.row);
@@ -352,8 +363,8 @@ impl WeightWork<'_> {
                 right: gradients[point * right.point..].as_ptr(),
                 right_at: &right_at[..tiles],
                 columns,
-                lanes: panel.columns(self.layer.outputs),
-                output: sums[point * columns * panel.width..][..columns * panel.width].as_mut_ptr(),
+                lanes,
+                output: sums[point * columns * width..][..columns * width].as_mut_ptr(),
                 accumulate,
             });
         }
