@@ -93,6 +93,18 @@ pub(crate) trait Vector: Copy {
     /// `self > 0 ? yes : no`, lane by lane.
     unsafe fn where_positive(self, yes: Self, no: Self) -> Self;
 
+    /// The floats at `offsets` from the pointer, lane by lane.
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {
+        let mut lanes = [0.0f32; 16];
+        unsafe {
+            for lane in 0..Self::LANES {
+                lanes[lane] = *from.offset(offsets[lane] as isize);
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
+
     /// The first `count` floats, zero beyond them; nothing else is read.
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> Self {
@@ -242,6 +254,10 @@ pub(crate) mod x86 {
             Self(unsafe { _mm512_set1_ps(value) })
         }
         #[inline(always)]
+        unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {
+            unsafe { Self(_mm512_i32gather_ps::<4>(_mm512_loadu_si512(offsets.as_ptr().cast()), from.cast())) }
+        }
+        #[inline(always)]
         unsafe fn load_first(from: *const f32, count: usize) -> Self {
             let mask = ((1u32 << count.min(16)) - 1) as u16;
             Self(unsafe { _mm512_maskz_loadu_ps(mask, from) })
@@ -313,6 +329,10 @@ pub(crate) mod x86 {
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
             Self(unsafe { _mm256_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {
+            unsafe { Self(_mm256_i32gather_ps::<4>(from, _mm256_loadu_si256(offsets.as_ptr().cast()))) }
         }
         #[inline(always)]
         unsafe fn plus_product(self, a: Self, b: Self) -> Self {

@@ -11,13 +11,13 @@ const BLOCK: usize = 8;
 /// rows those that are summed over.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
-    weight: &'a [f32],
+    pub(super) weight: &'a [f32],
     pub(super) columns: usize,
     pub(super) rows: usize,
     /// Distance between neighbouring columns.
-    column: usize,
+    pub(super) column: usize,
     /// Distance between neighbouring rows.
-    row: usize,
+    pub(super) row: usize,
     taps: usize,
     /// Whether taps are counted from the last.
     pub(super) turned: bool,
@@ -70,11 +70,6 @@ impl<'a> Matrix<'a> {
         packed.par_chunks_mut(taps.len() * self.rows * width).enumerate().for_each(|(index, packed)| {
             self.pack(taps, 0..self.rows, Panel { index, width }, packed);
         });
-    }
-
-    /// All taps in the order that the direction counts them.
-    pub(super) fn all_taps(self) -> Vec<usize> {
-        if self.turned { (0..self.taps).rev().collect() } else { (0..self.taps).collect() }
     }
 }
 

@@ -6,6 +6,7 @@
 //! Values in the transformed domain are `[36, rows, lanes]`: a row is a tile or an input channel.
 
 use super::Maps;
+use super::pack::{Matrix, Panel};
 use super::product::{Finish, finish, load, store};
 use crate::network::vector::{Vector, run_on};
 use crate::Size;
@@ -310,40 +311,56 @@ unsafe fn output_line<V: Vector>(m: [V; 6]) -> [V; 4] {
 }
 
 run_on!(pub(super) fn transform_weight = transform_weight_kernel(
-    from: &[f32],
-    rows: usize,
+    matrix: &Matrix<'_>,
+    rows: std::ops::Range<usize>,
+    panel: Panel,
     to: &mut [f32],
 ));
 
-/// `[9, rows, panel]` to `[36, rows, panel]`.
+/// Rows of one panel of a 3×3 weight to `[36, rows, panel]`. Columns that do not exist repeat the last one; nobody
+/// reads their sums.
 ///
 /// # Safety
 /// The instruction set of `V` must be there.
 #[inline(always)]
 unsafe fn transform_weight_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
-    from: &[f32],
-    rows: usize,
+    matrix: &Matrix<'_>,
+    rows: std::ops::Range<usize>,
+    panel: Panel,
     to: &mut [f32],
 ) {
-    let stride = rows * V::LANES * VECTORS;
-    assert!(from.len() >= 9 * stride && to.len() >= POINTS * stride);
-    for first in (0..stride).step_by(V::LANES) {
-        unsafe {
-            let mut values = [[V::zero(); 3]; 6];
-            for j in 0..3 {
-                let mut column = [V::zero(); 3];
-                for i in 0..3 {
-                    column[i] = V::load(from.as_ptr().add((i * 3 + j) * stride + first));
+    let point = rows.len() * panel.width;
+    assert!(to.len() >= POINTS * point && panel.width == VECTORS * V::LANES);
+    let mut offsets = [[0; 16]; VECTORS];
+    for v in 0..VECTORS {
+        for lane in 0..V::LANES {
+            let column = (v * V::LANES + lane).min(panel.columns(matrix.columns) - 1);
+            offsets[v][lane] = (column * matrix.column) as i32;
+        }
+    }
+    for (index, row) in rows.enumerate() {
+        let from = matrix.weight[panel.first() * matrix.column + row * matrix.row..].as_ptr();
+        for v in 0..VECTORS {
+            // SAFETY: the offsets lead to columns that exist, each with 9 taps.
+            unsafe {
+                let mut values = [[V::zero(); 3]; 6];
+                for j in 0..3 {
+                    let mut column = [V::zero(); 3];
+                    for i in 0..3 {
+                        let tap = if matrix.turned { 8 - (i * 3 + j) } else { i * 3 + j };
+                        column[i] = V::gather(from.add(tap), &offsets[v]);
+                    }
+                    let column = weight_line(column);
+                    for i in 0..6 {
+                        values[i][j] = column[i];
+                    }
                 }
-                let column = weight_line(column);
+                let to = to.as_mut_ptr().add(index * panel.width + v * V::LANES);
                 for i in 0..6 {
-                    values[i][j] = column[i];
-                }
-            }
-            for i in 0..6 {
-                let line = weight_line(values[i]);
-                for j in 0..6 {
-                    line[j].store(to.as_mut_ptr().add((i * 6 + j) * stride + first));
+                    let line = weight_line(values[i]);
+                    for j in 0..6 {
+                        line[j].store(to.add((i * 6 + j) * point));
+                    }
                 }
             }
         }

@@ -21,8 +21,9 @@ use rayon::prelude::*;
 const TILES: usize = 64;
 /// From so many tiles on, a task takes a block of tiles.
 const MANY_TILES: usize = 256;
-/// Rows of a weight that are transformed and multiplied at a time, when a task takes a panel: 1.2 MB of points.
-const ROWS: usize = 256;
+/// Rows of a weight that are transformed and multiplied at a time, when a task takes a panel: their points are
+/// 0.6 MB and stay in the second cache.
+const ROWS: usize = 128;
 /// Tiles that are transformed by a task of their own.
 const TILES_A_TRANSFORM: usize = 8;
 /// Inputs of a task of the weight gradient with few tiles.
@@ -97,11 +98,7 @@ impl Work<'_> {
 
     /// Points of some rows of a panel of weights: `[36, rows, panel]`.
     fn transform_weight(&self, rows: std::ops::Range<usize>, panel: Panel, points: &mut [f32]) {
-        let count = rows.len();
-        with_scratch(9 * count * panel.width, |packed| {
-            self.matrix.pack(&self.matrix.all_taps(), rows, panel, packed);
-            transform_weight(self.path, packed, count, points);
-        });
+        transform_weight(self.path, &self.matrix, rows, panel, points);
     }
 
     fn by_tiles(&self, output: Shared) {
@@ -116,14 +113,19 @@ impl Work<'_> {
             let tiles = self.source.grid.len();
             (0..tiles.div_ceil(TILES)).into_par_iter().for_each(|block| {
                 let tiles = block * TILES..((block + 1) * TILES).min(tiles);
-                let layout = Layout::new(TILES, rows);
+                let (layout, sums) = (Layout::new(TILES, rows), Layout::new(TILES, width));
+                let places = TilePlaces::new(tiles.len(), layout, sums);
                 with_scratch(layout.len(), |points| {
                     transform_input(self.path, &self.source, tiles.clone(), 0..rows, layout, points.as_mut_ptr());
                     for index in 0..self.panels() {
                         let weight = &weight[index * panel_points..][..panel_points];
-                        let sums = Layout::new(TILES, width);
                         with_scratch(sums.len(), |values| {
-                            self.multiply(points, layout, weight, rows, false, sums, values, tiles.len());
+                            for point in 0..POINTS {
+                                let points = &points[point * layout.point..];
+                                let weight = &weight[point * rows * width..];
+                                let sums = &mut values[point * sums.point..];
+                                self.multiply_point(points, weight, rows, &places, false, sums);
+                            }
                             self.finish(values, sums, tiles.clone(), Panel { index, width }, output);
                         });
                     }
@@ -143,54 +145,67 @@ impl Work<'_> {
                 });
             });
             let points = &*points;
+            let sums = Layout::new(tiles, width);
+            let places = TilePlaces::new(tiles, layout, sums);
             (0..self.panels()).into_par_iter().for_each(|index| {
                 let panel = Panel { index, width };
-                let sums = Layout::new(tiles, width);
                 with_scratch(sums.len() + POINTS * ROWS * width, |scratch| {
                     let (values, weight) = scratch.split_at_mut(sums.len());
-                    values.fill(0.0);
-                    for first in (0..self.matrix.rows).step_by(ROWS) {
-                        let rows = first..(first + ROWS).min(self.matrix.rows);
-                        self.transform_weight(rows.clone(), panel, weight);
-                        self.multiply(&points[first..], layout, weight, rows.len(), true, sums, values, tiles);
-                    }
+                    self.multiply_panel(points, layout, panel, weight, &places, sums, values);
                     self.finish(values, sums, 0..tiles, panel, output);
                 });
             });
         });
     }
 
-    /// The 36 products of some tiles with some rows of a panel.
+    /// All tiles with all rows of a panel, whose weights are transformed on the way.
     #[allow(clippy::too_many_arguments)] // Three matrices with their layouts.
-    fn multiply(
+    fn multiply_panel(
         &self,
         points: &[f32],
         layout: Layout,
-        weight: &[f32],
-        rows: usize,
-        accumulate: bool,
+        panel: Panel,
+        weight: &mut [f32],
+        places: &TilePlaces,
         sums: Layout,
         values: &mut [f32],
-        tiles: usize,
     ) {
-        let (mut from, mut to) = ([0; MANY_TILES], [0; MANY_TILES]);
-        for tile in 0..tiles {
-            (from[tile], to[tile]) = (tile * layout.row, tile * sums.row);
+        if self.matrix.rows == 0 {
+            values.fill(0.0);
         }
-        for point in 0..POINTS {
-            multiply_rows(self.path, &RowsProduct {
-                base: points[point * layout.point..].as_ptr(),
-                rows: &from[..tiles],
-                runs: &[0],
-                run: rows,
-                weight: weight[point * rows * self.path.panel()..].as_ptr(),
-                output: values[point * sums.point..].as_mut_ptr(),
-                to: &to[..tiles],
-                columns: self.path.panel(),
-                accumulate,
-                finish: Finish::NOTHING,
-            });
+        for first in (0..self.matrix.rows).step_by(ROWS) {
+            let rows = first..(first + ROWS).min(self.matrix.rows);
+            self.transform_weight(rows.clone(), panel, weight);
+            for point in 0..POINTS {
+                let points = &points[point * layout.point + first..];
+                let weight = &weight[point * rows.len() * panel.width..];
+                self.multiply_point(points, weight, rows.len(), places, first > 0, &mut values[point * sums.point..]);
+            }
         }
+    }
+
+    /// One point of some tiles with some rows of a panel.
+    fn multiply_point(
+        &self,
+        points: &[f32],
+        weight: &[f32],
+        rows: usize,
+        places: &TilePlaces,
+        accumulate: bool,
+        sums: &mut [f32],
+    ) {
+        multiply_rows(self.path, &RowsProduct {
+            base: points.as_ptr(),
+            rows: &places.from[..places.count],
+            runs: &[0],
+            run: rows,
+            weight: weight.as_ptr(),
+            output: sums.as_mut_ptr(),
+            to: &places.to[..places.count],
+            columns: self.path.panel(),
+            accumulate,
+            finish: Finish::NOTHING,
+        });
     }
 
     fn finish(&self, values: &[f32], sums: Layout, tiles: std::ops::Range<usize>, panel: Panel, output: Shared) {
@@ -202,6 +217,23 @@ impl Work<'_> {
             columns: panel.columns(self.target.channels),
             finish: finish_of(self.epilogue, panel),
         });
+    }
+}
+
+/// Where the rows of some tiles begin.
+struct TilePlaces {
+    from: [usize; MANY_TILES],
+    to: [usize; MANY_TILES],
+    count: usize,
+}
+
+impl TilePlaces {
+    fn new(count: usize, from: Layout, to: Layout) -> Self {
+        let mut places = Self { from: [0; MANY_TILES], to: [0; MANY_TILES], count };
+        for tile in 0..count {
+            (places.from[tile], places.to[tile]) = (tile * from.row, tile * to.row);
+        }
+        places
     }
 }
 
@@ -352,16 +384,13 @@ impl WeightWork<'_> {
         sums: &mut [f32],
     ) {
         let width = self.path.panel();
-        let (mut left_at, mut right_at) = ([0; MANY_TILES], [0; MANY_TILES]);
-        for tile in 0..tiles {
-            (left_at[tile], right_at[tile]) = (tile * left.row, tile * right.row);
-        }
+        let places = TilePlaces::new(tiles, left, right);
         for point in 0..POINTS {
             multiply_columns(self.path, &ColumnsProduct {
                 left: inputs[point * left.point..].as_ptr(),
-                left_at: &left_at[..tiles],
+                left_at: &places.from[..tiles],
                 right: gradients[point * right.point..].as_ptr(),
-                right_at: &right_at[..tiles],
+                right_at: &places.to[..tiles],
                 columns,
                 lanes,
                 output: sums[point * columns * width..][..columns * width].as_mut_ptr(),
