@@ -3,9 +3,10 @@
 
 use microtome_kernels::Size;
 use microtome_kernels::network::channels_last::{
-    Activation, Algorithm, Convolution, Epilogue, Maps, convolve, convolve_on, input_gradient, input_gradient_on,
-    weight_gradient, weight_gradient_on,
+    Activation, Algorithm, ChannelSums, Convolution, Epilogue, Maps, convolve, convolve_on, convolve_with_sums,
+    convolve_with_sums_on, input_gradient, input_gradient_on, transposed, weight_gradient, weight_gradient_on,
 };
+use microtome_kernels::network::channels_last::transposed::Transposed;
 use microtome_kernels::network::vector::Path;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -177,6 +178,92 @@ fn the_epilogue_adds_and_bends() {
     }
 }
 
+#[test]
+fn the_sums_are_those_of_the_output() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let large = large_cases();
+    for case in 0..CASES {
+        let (shape, layer) = if case < large.len() { large[case] } else { random_case(&mut rng) };
+        let (input, weight) = (values(&mut rng, shape.len()), values(&mut rng, layer.weights()));
+        let length = layer.output(shape).len();
+        for (path, algorithm) in choices(layer) {
+            let (mut plain, mut found) = (vec![UNWRITTEN; length], vec![UNWRITTEN; length]);
+            let mut sums = vec![ChannelSums { values: f64::NAN, squares: f64::NAN }; layer.outputs];
+            convolve_on(path, algorithm, &input, shape, &weight, layer, Epilogue::NONE, &mut plain);
+            convolve_with_sums_on(path, algorithm, &input, shape, &weight, layer, &mut found, &mut sums);
+            assert!(plain.iter().zip(&found).all(|(a, b)| a.to_bits() == b.to_bits()), "case {case}");
+            for (channel, sums) in sums.iter().enumerate() {
+                let of_channel = || plain[channel.min(length)..].iter().step_by(layer.outputs).map(|&z| f64::from(z));
+                let (sum, size) = (of_channel().sum::<f64>(), of_channel().map(f64::abs).sum::<f64>());
+                let squares = of_channel().map(|z| z * z).sum::<f64>();
+                // At most a few hundred additions in single precision, each to 6·10⁻⁸.
+                assert!((sums.values - sum).abs() <= 1e-5 * size, "case {case}: {sums:?} for {sum}");
+                assert!((sums.squares - squares).abs() <= 1e-5 * squares, "case {case}: {sums:?} for {squares}");
+            }
+        }
+    }
+}
+
+fn random_transposed(rng: &mut ChaCha8Rng) -> (Maps, Transposed) {
+    let stride = rng.random_range(1..=3);
+    let kernel = rng.random_range(1..=5);
+    let layer = Transposed {
+        inputs: channels(rng),
+        outputs: channels(rng),
+        kernel,
+        stride,
+        padding: rng.random_range(0..=(kernel - 1) / 2),
+        output_padding: rng.random_range(0..stride),
+    };
+    let size = Size::new(rng.random_range(0..=7), rng.random_range(0..=7));
+    (Maps { images: rng.random_range(0..=3), size, channels: layer.inputs }, layer)
+}
+
+#[test]
+fn transposed_convolutions_equal_their_definition() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    for case in 0..CASES {
+        let (shape, layer) = random_transposed(&mut rng);
+        let target = layer.output(shape);
+        let (input, weight) = (values(&mut rng, shape.len()), values(&mut rng, layer.weights()));
+        let gradient = values(&mut rng, target.len());
+        let mut output = Expected::new(target.len());
+        let mut to_input = Expected::new(input.len());
+        let mut to_weight = Expected::new(weight.len());
+        let area = shape.size.area_px();
+        for (pixel, tap) in (0..shape.images * area).flat_map(|p| (0..layer.kernel.pow(2)).map(move |t| (p, t))) {
+            let (image, at) = (pixel / area, pixel % area);
+            let place = |at: usize, tap: usize, length: usize| {
+                (at * layer.stride + tap).checked_sub(layer.padding).filter(|&i| i < length)
+            };
+            let y = place(at / shape.size.width_px, tap / layer.kernel, target.size.height_px);
+            let x = place(at % shape.size.width_px, tap % layer.kernel, target.size.width_px);
+            if let (Some(y), Some(x)) = (y, x) {
+                for (i, o) in (0..layer.inputs).flat_map(|i| (0..layer.outputs).map(move |o| (i, o))) {
+                    let out = (image * target.size.area_px() + target.size.index(x, y)) * layer.outputs + o;
+                    let w = (i * layer.outputs + o) * layer.kernel * layer.kernel + tap;
+                    output.add(out, input[pixel * layer.inputs + i], weight[w]);
+                    to_input.add(pixel * layer.inputs + i, gradient[out], weight[w]);
+                    to_weight.add(w, gradient[out], input[pixel * layer.inputs + i]);
+                }
+            }
+        }
+        let algorithm = if layer.stride == 1 && layer.kernel == 3 { Algorithm::Winograd } else { Algorithm::Direct };
+        let what = format!("case {case} {shape:?} {layer:?}");
+        for path in Path::available() {
+            let mut found = vec![UNWRITTEN; target.len()];
+            transposed::convolve_on(path, &input, shape, &weight, layer, Epilogue::NONE, &mut found);
+            assert_close(&found, &output.sums, &output.sizes, algorithm, &format!("{} {what}", path.name()));
+        }
+        let mut found = vec![UNWRITTEN; input.len()];
+        transposed::input_gradient(&gradient, shape, &weight, layer, &mut found);
+        assert_close(&found, &to_input.sums, &to_input.sizes, algorithm, &what);
+        let mut found = vec![UNWRITTEN; weight.len()];
+        transposed::weight_gradient(&input, &gradient, shape, layer, &mut found);
+        assert_close(&found, &to_weight.sums, &to_weight.sizes, algorithm, &what);
+    }
+}
+
 /// Shapes that take every order of work: many and few tiles, several parts, several panels.
 fn large_cases() -> [(Maps, Convolution); 5] {
     let maps = |images, side, channels| Maps { images, size: Size::new(side, side), channels };
@@ -233,10 +320,13 @@ fn the_number_of_threads_changes_no_byte() {
                 let mut output = vec![UNWRITTEN; gradient.len()];
                 let mut to_input = vec![UNWRITTEN; input.len()];
                 let mut to_weight = vec![UNWRITTEN; weight.len()];
+                let mut sums = vec![ChannelSums::default(); layer.outputs];
                 convolve(&input, shape, &weight, layer, Epilogue::NONE, &mut output);
+                convolve_with_sums(&input, shape, &weight, layer, &mut output, &mut sums);
+                let sums: Vec<f32> = sums.iter().flat_map(|s| [s.values as f32, s.squares as f32]).collect();
                 input_gradient(&gradient, shape, &weight, layer, &mut to_input);
                 weight_gradient(&input, &gradient, shape, layer, &mut to_weight);
-                [output, to_input, to_weight].concat().iter().map(|v| v.to_bits()).collect()
+                [output, sums, to_input, to_weight].concat().iter().map(|v| v.to_bits()).collect()
             })
         };
         let one = run(1);

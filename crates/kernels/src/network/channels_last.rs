@@ -13,7 +13,9 @@ mod frame;
 mod pack;
 mod product;
 mod scratch;
+mod sums;
 mod transform;
+pub mod transposed;
 mod winograd;
 
 use super::vector::Path;
@@ -189,8 +191,58 @@ pub fn convolve_on(
     epilogue.check(layer.output(shape));
     check_lengths(algorithm, input, output, weight, shape, layer);
     match algorithm {
-        Algorithm::Direct => direct::convolve(path, input, shape, weight, layer, epilogue, output),
-        Algorithm::Winograd => winograd::convolve(path, input, shape, weight, layer, epilogue, output),
+        Algorithm::Direct => direct::convolve(path, input, shape, weight, layer, epilogue, output, None),
+        Algorithm::Winograd => winograd::convolve(path, input, shape, weight, layer, epilogue, output, None),
+    }
+}
+
+/// Sums over all pixels of all images of one output channel: what batch norm's mean and variance are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ChannelSums {
+    /// Σz.
+    pub values: f64,
+    /// Σz².
+    pub squares: f64,
+}
+
+/// [`convolve`] without epilogue, with the sums of each output channel: single precision within fixed blocks of at
+/// most 4,096 pixels, double precision over the blocks.
+///
+/// # Panics
+/// When lengths and shapes disagree.
+pub fn convolve_with_sums(
+    input: &[f32],
+    shape: Maps,
+    weight: &[f32],
+    layer: Convolution,
+    output: &mut [f32],
+    sums: &mut [ChannelSums],
+) {
+    convolve_with_sums_on(Path::best(), Algorithm::best(layer), input, shape, weight, layer, output, sums);
+}
+
+/// [`convolve_with_sums`] on a given path with a given algorithm.
+///
+/// # Panics
+/// Also when the algorithm does not handle the layer.
+#[allow(clippy::too_many_arguments)] // The tensors of `convolve_with_sums` and two choices.
+pub fn convolve_with_sums_on(
+    path: Path,
+    algorithm: Algorithm,
+    input: &[f32],
+    shape: Maps,
+    weight: &[f32],
+    layer: Convolution,
+    output: &mut [f32],
+    sums: &mut [ChannelSums],
+) {
+    layer.check(shape);
+    check_lengths(algorithm, input, output, weight, shape, layer);
+    assert_eq!(sums.len(), layer.outputs, "sums for each output channel");
+    let (none, sums) = (Epilogue::NONE, Some(sums));
+    match algorithm {
+        Algorithm::Direct => direct::convolve(path, input, shape, weight, layer, none, output, sums),
+        Algorithm::Winograd => winograd::convolve(path, input, shape, weight, layer, none, output, sums),
     }
 }
 
@@ -224,9 +276,10 @@ pub fn input_gradient_on(
 ) {
     layer.check(shape);
     check_lengths(algorithm, input_gradient, gradient, weight, shape, layer);
+    let none = Epilogue::NONE;
     match algorithm {
-        Algorithm::Direct => direct::input_gradient(path, gradient, shape, weight, layer, Epilogue::NONE, input_gradient),
-        Algorithm::Winograd => winograd::input_gradient(path, gradient, shape, weight, layer, input_gradient),
+        Algorithm::Direct => direct::input_gradient(path, gradient, shape, weight, layer, none, input_gradient),
+        Algorithm::Winograd => winograd::input_gradient(path, gradient, shape, weight, layer, none, input_gradient),
     }
 }
 

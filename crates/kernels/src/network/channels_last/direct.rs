@@ -5,9 +5,10 @@
 
 use super::frame::{self, Frame, Gathering};
 use super::pack::{Matrix, Panel, unpack};
-use super::product::{ColumnsProduct, Finish, RowsProduct, multiply_columns, multiply_rows};
+use super::product::{ColumnsProduct, Finish, RowsProduct, multiply_columns, multiply_rows, sum_rows};
 use super::scratch::{Shared, with_scratch};
-use super::{Convolution, Epilogue, Maps};
+use super::sums::BlockSums;
+use super::{ChannelSums, Convolution, Epilogue, Maps};
 use crate::network::vector::Path;
 use rayon::prelude::*;
 
@@ -31,12 +32,16 @@ pub(super) fn convolve(
     layer: Convolution,
     epilogue: Epilogue<'_>,
     output: &mut [f32],
+    sums: Option<&mut [ChannelSums]>,
 ) {
     let (frame, gathering) = frame::forward(layer, shape);
     let target = layer.output(shape);
+    let blocks = (target.images * target.size.area_px()).div_ceil(PIXELS);
     framed(input, frame, |input| {
         let matrix = Matrix::forward(weight, layer);
-        gather(path, input, frame, &gathering, matrix, target, epilogue, output);
+        BlockSums::collect(sums, blocks, path.panel(), |sums| {
+            gather(path, input, frame, &gathering, matrix, target, epilogue, output, sums);
+        });
     });
 }
 
@@ -54,7 +59,7 @@ pub(super) fn input_gradient(
     framed(gradient, frame, |gradient| {
         for gathering in &phases {
             let matrix = Matrix::backward(weight, layer);
-            gather(path, gradient, frame, gathering, matrix, shape, epilogue, input_gradient);
+            gather(path, gradient, frame, gathering, matrix, shape, epilogue, input_gradient, None);
         }
     });
 }
@@ -81,6 +86,7 @@ fn gather(
     target: Maps,
     epilogue: Epilogue<'_>,
     output: &mut [f32],
+    sums: Option<BlockSums>,
 ) {
     let width = path.panel();
     let panels = target.channels.div_ceil(width);
@@ -97,19 +103,26 @@ fn gather(
             places.fill(block * PIXELS..((block + 1) * PIXELS).min(pixels), area, gathering, frame, target);
             for index in group * PANELS..((group + 1) * PANELS).min(panels) {
                 let panel = Panel { index, width };
+                // SAFETY: the panel's first channel exists in every pixel of the output.
+                let output = unsafe { output.at(panel.first()) };
+                let columns = panel.columns(target.channels);
                 multiply_rows(path, &RowsProduct {
                     base: source.as_ptr(),
                     rows: &places.from[..places.count],
                     runs: &gathering.runs,
                     run: gathering.run,
                     weight: packed[index * panel_weights..].as_ptr(),
-                    // SAFETY: the panel's first channel exists in every pixel of the output.
-                    output: unsafe { output.at(panel.first()) },
+                    output,
                     to: &places.to[..places.count],
-                    columns: panel.columns(target.channels),
+                    columns,
                     accumulate: false,
                     finish: finish_of(epilogue, panel),
                 });
+                if let Some(sums) = sums {
+                    // SAFETY: no other task has this block's panel.
+                    let sums = unsafe { sums.of(block, index) };
+                    sum_rows(path, output, &places.to[..places.count], columns, sums);
+                }
             }
         });
     });

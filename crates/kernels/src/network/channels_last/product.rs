@@ -290,3 +290,42 @@ unsafe fn columns_sums<V: Vector, const COLUMNS: usize, const VECTORS: usize, co
         }
     }
 }
+
+run_on!(pub(super) fn sum_rows = sum_rows_kernel(
+    values: *const f32,
+    rows: &[usize],
+    columns: usize,
+    sums: &mut [f32],
+));
+
+/// Sums of a panel's columns and of their squares, `[2, panel]`, over rows that have just been stored.
+///
+/// # Safety
+/// The instruction set of `V` must be there; `columns` floats must lie at each row, and no task may write them.
+#[inline(always)]
+unsafe fn sum_rows_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+    values: *const f32,
+    rows: &[usize],
+    columns: usize,
+    sums: &mut [f32],
+) {
+    assert!(sums.len() == 2 * VECTORS * V::LANES);
+    unsafe {
+        let mut sum = [[V::zero(); VECTORS]; 2];
+        for &row in rows {
+            for v in 0..VECTORS {
+                let place = v * V::LANES;
+                if place < columns {
+                    let value: V = load(values.add(row + place), columns - place);
+                    sum[0][v] = sum[0][v].add(value);
+                    sum[1][v] = sum[1][v].plus_product(value, value);
+                }
+            }
+        }
+        for i in 0..2 {
+            for v in 0..VECTORS {
+                sum[i][v].store(sums.as_mut_ptr().add((i * VECTORS + v) * V::LANES));
+            }
+        }
+    }
+}

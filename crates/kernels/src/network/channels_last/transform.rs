@@ -242,6 +242,8 @@ pub(super) struct Target<'a> {
     /// Channels of the panel that exist.
     pub(super) columns: usize,
     pub(super) finish: Finish<'a>,
+    /// Room for the sums of what is stored and of its squares, `[2, panel]`.
+    pub(super) sums: Option<*mut f32>,
 }
 
 run_on!(pub(super) fn transform_output = transform_output_kernel(
@@ -253,7 +255,7 @@ run_on!(pub(super) fn transform_output = transform_output_kernel(
 
 /// # Safety
 /// The instruction set of `V` must be there; `from` holds the layout, and no other task may write these tiles' pixels
-/// of the panel.
+/// of the panel, or the sums.
 #[inline(always)]
 unsafe fn transform_output_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
     from: *const f32,
@@ -262,11 +264,17 @@ unsafe fn transform_output_kernel<V: Vector, const OUTPUTS: usize, const VECTORS
     target: &Target<'_>,
 ) {
     let Size { width_px, height_px } = target.maps.size;
+    let mut sums = [[unsafe { V::zero() }; VECTORS]; 2];
     for (row, tile) in tiles.enumerate() {
         let (image, y, x) = target.grid.place(tile);
         let start = (image * height_px + y) * width_px + x;
-        for first in (0..target.columns).step_by(V::LANES) {
+        for v in 0..VECTORS {
+            let first = v * V::LANES;
+            if first >= target.columns {
+                break;
+            }
             unsafe {
+                let (mut sum, mut squares) = (V::zero(), V::zero());
                 let from = from.add(row * layout.row + first);
                 let mut values = [[V::zero(); 6]; 4];
                 for j in 0..6 {
@@ -286,10 +294,22 @@ unsafe fn transform_output_kernel<V: Vector, const OUTPUTS: usize, const VECTORS
                         if y + i < height_px && x + j < width_px {
                             let at = (start + i * width_px + j) * target.maps.channels;
                             let value = finish(line[j], target.finish, first, at, columns);
+                            sum = sum.add(value);
+                            squares = squares.plus_product(value, value);
                             store(value, target.output.add(at + first), columns);
                         }
                     }
                 }
+                sums[0][v] = sums[0][v].add(sum);
+                sums[1][v] = sums[1][v].add(squares);
+            }
+        }
+    }
+    if let Some(to) = target.sums {
+        for i in 0..2 {
+            for v in 0..VECTORS {
+                // SAFETY: there is room for two panels.
+                unsafe { sums[i][v].store(to.add((i * VECTORS + v) * V::LANES)) };
             }
         }
     }

@@ -13,7 +13,8 @@ use super::transform::{
     Grid, Layout, POINTS, Source, Target, transform_gradient, transform_input, transform_output, transform_weight,
     transform_weight_sums,
 };
-use super::{Convolution, Epilogue, Maps};
+use super::sums::BlockSums;
+use super::{ChannelSums, Convolution, Epilogue, Maps};
 use crate::network::vector::Path;
 use rayon::prelude::*;
 
@@ -42,22 +43,25 @@ pub(super) fn convolve(
     layer: Convolution,
     epilogue: Epilogue<'_>,
     output: &mut [f32],
+    sums: Option<&mut [ChannelSums]>,
 ) {
     let target = layer.output(shape);
-    apply(path, input, shape, layer.padding, Matrix::forward(weight, layer), target, epilogue, output);
+    apply(path, input, shape, layer.padding, Matrix::forward(weight, layer), target, epilogue, output, sums);
 }
 
+/// With an epilogue this is a transposed convolution.
 pub(super) fn input_gradient(
     path: Path,
     gradient: &[f32],
     shape: Maps,
     weight: &[f32],
     layer: Convolution,
+    epilogue: Epilogue<'_>,
     input_gradient: &mut [f32],
 ) {
     let source = layer.output(shape);
     let matrix = Matrix::backward(weight, layer);
-    apply(path, gradient, source, 2 - layer.padding, matrix, shape, Epilogue::NONE, input_gradient);
+    apply(path, gradient, source, 2 - layer.padding, matrix, shape, epilogue, input_gradient, None);
 }
 
 #[allow(clippy::too_many_arguments)] // Two tensors with their extents, a weight, and what happens at the end.
@@ -70,16 +74,21 @@ fn apply(
     target: Maps,
     epilogue: Epilogue<'_>,
     output: &mut [f32],
+    sums: Option<&mut [ChannelSums]>,
 ) {
     let grid = Grid::new(target.images, target.size);
     if grid.len() == 0 {
-        return;
+        return BlockSums::collect(sums, 0, path.panel(), |_| ());
     }
     let zeros = vec![0.0; maps.channels];
     let source = Source { values: source, maps, grid, padding, zeros: &zeros };
-    let work = Work { path, source, matrix, target, epilogue };
     let output = Shared::new(output);
-    if grid.len() >= MANY_TILES { work.by_tiles(output) } else { work.by_panels(output) }
+    let by_tiles = grid.len() >= MANY_TILES;
+    let blocks = if by_tiles { grid.len().div_ceil(TILES) } else { 1 };
+    BlockSums::collect(sums, blocks, path.panel(), |sums| {
+        let work = Work { path, source, matrix, target, epilogue, output, sums };
+        if by_tiles { work.by_tiles() } else { work.by_panels() }
+    });
 }
 
 /// One convolution.
@@ -89,6 +98,8 @@ struct Work<'a> {
     matrix: Matrix<'a>,
     target: Maps,
     epilogue: Epilogue<'a>,
+    output: Shared,
+    sums: Option<BlockSums>,
 }
 
 impl Work<'_> {
@@ -101,7 +112,7 @@ impl Work<'_> {
         transform_weight(self.path, &self.matrix, rows, panel, points);
     }
 
-    fn by_tiles(&self, output: Shared) {
+    fn by_tiles(&self) {
         let (width, rows) = (self.path.panel(), self.matrix.rows);
         let panel_points = POINTS * rows * width;
         with_scratch(self.panels() * panel_points, |weight| {
@@ -126,7 +137,7 @@ impl Work<'_> {
                                 let sums = &mut values[point * sums.point..];
                                 self.multiply_point(points, weight, rows, &places, false, sums);
                             }
-                            self.finish(values, sums, tiles.clone(), Panel { index, width }, output);
+                            self.finish(values, sums, tiles.clone(), Panel { index, width }, block);
                         });
                     }
                 });
@@ -134,7 +145,7 @@ impl Work<'_> {
         });
     }
 
-    fn by_panels(&self, output: Shared) {
+    fn by_panels(&self) {
         let (width, tiles) = (self.path.panel(), self.source.grid.len());
         let layout = Layout::new(tiles, self.matrix.rows);
         with_scratch(layout.len(), |points| {
@@ -152,7 +163,7 @@ impl Work<'_> {
                 with_scratch(sums.len() + POINTS * ROWS * width, |scratch| {
                     let (values, weight) = scratch.split_at_mut(sums.len());
                     self.multiply_panel(points, layout, panel, weight, &places, sums, values);
-                    self.finish(values, sums, 0..tiles, panel, output);
+                    self.finish(values, sums, 0..tiles, panel, 0);
                 });
             });
         });
@@ -208,14 +219,16 @@ impl Work<'_> {
         });
     }
 
-    fn finish(&self, values: &[f32], sums: Layout, tiles: std::ops::Range<usize>, panel: Panel, output: Shared) {
+    fn finish(&self, values: &[f32], sums: Layout, tiles: std::ops::Range<usize>, panel: Panel, block: usize) {
         transform_output(self.path, values.as_ptr(), sums, tiles, &Target {
             // SAFETY: the panel's first channel exists in every pixel.
-            output: unsafe { output.at(panel.first()) },
+            output: unsafe { self.output.at(panel.first()) },
             maps: self.target,
             grid: self.source.grid,
             columns: panel.columns(self.target.channels),
             finish: finish_of(self.epilogue, panel),
+            // SAFETY: a block's panel is finished once.
+            sums: self.sums.map(|sums| unsafe { sums.of(block, panel.index) }.as_mut_ptr()),
         });
     }
 }
