@@ -57,6 +57,17 @@ impl Path {
         }
     }
 
+    /// [`Vector::ROWS`] of the path.
+    pub(crate) fn rows(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => x86::Avx512::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => x86::Avx2::ROWS,
+            _ => Array8::ROWS,
+        }
+    }
+
     /// Floats in the panel of outputs that one product of matrices holds in registers: `VECTORS` of [`run_on`]
     /// registers.
     pub(crate) fn panel(self) -> usize {
@@ -311,6 +322,13 @@ pub(crate) mod x86 {
         }
     }
 
+    /// All bits in the first `count` lanes.
+    #[inline(always)]
+    unsafe fn first_lanes(count: usize) -> __m256i {
+        static LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        unsafe { _mm256_loadu_si256(LANES.as_ptr().add(8 - count.min(8)).cast()) }
+    }
+
     /// Eight floats with fused multiply-add.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2(__m256);
@@ -329,6 +347,14 @@ pub(crate) mod x86 {
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
             Self(unsafe { _mm256_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            unsafe { Self(_mm256_maskload_ps(from, first_lanes(count))) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm256_maskstore_ps(to, first_lanes(count), self.0) }
         }
         #[inline(always)]
         unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {

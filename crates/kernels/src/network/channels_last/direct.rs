@@ -5,22 +5,25 @@
 
 use super::frame::{self, Frame, Gathering};
 use super::pack::{Matrix, Panel, unpack};
-use super::product::{ColumnsProduct, Finish, RowsProduct, multiply_columns, multiply_rows, sum_rows};
+use super::product::{ColumnsProduct, Finish, RowsProduct, copy_columns, multiply_columns, multiply_rows, sum_rows};
 use super::scratch::{Shared, with_scratch};
 use super::sums::BlockSums;
 use super::{ChannelSums, Convolution, Epilogue, Maps};
 use crate::network::vector::Path;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Output pixels of a task: 8 groups of the widest kernel's 14 rows.
 const PIXELS: usize = 112;
 /// Panels of output channels of a task.
 const PANELS: usize = 4;
 /// Pixels that are summed over before the next sums take their turn: their channels stay in the first cache.
-const STEPS: usize = 256;
+const STEPS: usize = 128;
 /// Tasks that a weight gradient has at least, where its pixels suffice. Fixed, so that the order of additions never
 /// depends on the number of threads.
-const WEIGHT_TASKS: usize = 16;
+const WEIGHT_TASKS: usize = 12;
+/// Floats from which on a stretch of taps is a task of its own.
+const LONG_RUN: usize = 64;
 /// Fewest pixels that a partial sum of the weight gradient is made for.
 const PIXELS_A_PART: usize = 2048;
 
@@ -95,7 +98,7 @@ fn gather(
     let groups = panels.div_ceil(PANELS);
     let output = Shared::new(output);
     with_scratch(panels * panel_weights, |packed| {
-        matrix.pack_all(&gathering.taps, width, packed);
+        matrix.pack_all(path, &gathering.taps, packed);
         let packed = &*packed;
         (0..pixels.div_ceil(PIXELS) * groups).into_par_iter().for_each(|task| {
             let (block, group) = (task / groups, task % groups);
@@ -151,7 +154,7 @@ impl Default for Places {
 }
 
 impl Places {
-    fn fill(&mut self, pixels: std::ops::Range<usize>, area: usize, gathering: &Gathering, frame: Frame, target: Maps) {
+    fn fill(&mut self, pixels: Range<usize>, area: usize, gathering: &Gathering, frame: Frame, target: Maps) {
         self.count = pixels.len();
         let target_image = target.size.area_px() * target.channels;
         let (mut image, mut at) = (pixels.start / area, pixels.start % area);
@@ -177,20 +180,44 @@ pub(super) fn weight_gradient(
     let (frame, gathering) = frame::forward(layer, shape);
     let target = layer.output(shape);
     framed(input, frame, |input| {
-        let width = path.panel();
-        let panels = layer.outputs.div_ceil(width);
-        let pixels = target.images * target.size.area_px();
-        let wanted = WEIGHT_TASKS.div_ceil(panels.max(1));
-        let parts = wanted.min(pixels / PIXELS_A_PART).max(1);
-        let panel_sums = gathering.taps.len() * layer.inputs * width;
-        with_scratch(parts * panels * panel_sums, |sums| {
+        WeightWork { path, input, gradient, frame, gathering, target, layer }.run(weight_gradient);
+    });
+}
+
+/// One weight gradient.
+struct WeightWork<'a> {
+    path: Path,
+    input: &'a [f32],
+    gradient: &'a [f32],
+    frame: Frame,
+    gathering: Gathering,
+    target: Maps,
+    layer: Convolution,
+}
+
+impl WeightWork<'_> {
+    /// A task takes some panels of outputs, some stretches of taps and a part of the pixels.
+    fn run(&self, weight_gradient: &mut [f32]) {
+        let (width, panels) = (self.path.panel(), self.layer.outputs.div_ceil(self.path.panel()));
+        let pixels = self.target.images * self.target.size.area_px();
+        let (groups, runs) = (panels.div_ceil(PANELS), self.gathering.runs.len());
+        // Short stretches share a task: packing the gradient for one alone would cost as much as its products.
+        let together = if self.gathering.run < LONG_RUN { runs.max(1) } else { 1 };
+        let chunks = runs.div_ceil(together);
+        let parts = WEIGHT_TASKS.div_ceil((groups * chunks).max(1)).min(pixels / PIXELS_A_PART).max(1);
+        let panel_sums = runs * self.gathering.run * width;
+        with_scratch(panels * parts * panel_sums, |sums| {
             let shared = Shared::new(sums);
-            (0..panels * parts).into_par_iter().for_each(|task| {
-                let (index, part) = (task / parts, task % parts);
-                // SAFETY: each task has sums of its own.
-                let sums = unsafe { shared.slice(task * panel_sums, panel_sums) };
-                let part = pixels * part / parts..pixels * (part + 1) / parts;
-                sum_part(path, input, gradient, frame, &gathering, target, part, Panel { index, width }, sums);
+            (0..groups * chunks * parts).into_par_iter().for_each(|task| {
+                let (group, chunk, part) = (task / parts / chunks, task / parts % chunks, task % parts);
+                let chunk = chunk * together..((chunk + 1) * together).min(runs);
+                let range = pixels * part / parts..pixels * (part + 1) / parts;
+                let panels = group * PANELS..((group + 1) * PANELS).min(panels);
+                self.sum_part(range, chunk, panels, |panel, run| {
+                    let start = (panel * parts + part) * panel_sums + run * self.gathering.run * width;
+                    // SAFETY: each task has stretches of a part's sums of its own in each of its panels.
+                    unsafe { shared.slice(start, self.gathering.run * width) }
+                });
             });
             let to = Shared::new(weight_gradient);
             (0..panels).into_par_iter().for_each(|index| {
@@ -198,11 +225,82 @@ pub(super) fn weight_gradient(
                 unsafe {
                     let sums = shared.slice(index * parts * panel_sums, parts * panel_sums);
                     add_parts(sums, panel_sums);
-                    unpack(&sums[..panel_sums], layer, 0..layer.inputs, Panel { index, width }, to);
+                    unpack(&sums[..panel_sums], self.layer, 0..self.layer.inputs, Panel { index, width }, to);
                 }
             });
         });
-    });
+    }
+
+    /// The sums over some pixels, for some stretches of taps and some panels of outputs. Both factors are packed: their
+    /// rows lie far apart, often at a power of two, where few of them fit the first cache.
+    fn sum_part<'a>(
+        &self,
+        pixels: Range<usize>,
+        runs: Range<usize>,
+        panels: Range<usize>,
+        sums: impl Fn(usize, usize) -> &'a mut [f32],
+    ) {
+        if pixels.is_empty() {
+            return panels.for_each(|panel| runs.clone().for_each(|run| sums(panel, run).fill(0.0)));
+        }
+        let width = self.path.panel();
+        let (mut places, mut left_at, mut right_at) = ([0; STEPS], [0; STEPS], [0; STEPS]);
+        for step in 0..STEPS {
+            (left_at[step], right_at[step]) = (step * 16, step * width);
+        }
+        with_scratch(STEPS * (16 + PANELS * width), |packed| {
+            let (left, right) = packed.split_at_mut(STEPS * 16);
+            for first in pixels.clone().step_by(STEPS) {
+                let count = (pixels.end - first).min(STEPS);
+                self.place(first, &mut places[..count]);
+                for (panel, right) in panels.clone().zip(right.chunks_exact_mut(STEPS * width)) {
+                    self.pack_gradient(first, Panel { index: panel, width }, &mut right[..count * width]);
+                }
+                let groups = || groups_of(self.gathering.run, self.path.rows());
+                for (run, columns) in runs.clone().flat_map(|run| groups().map(move |columns| (run, columns))) {
+                    let from = self.input[self.gathering.runs[run] + columns.start..].as_ptr();
+                    copy_columns(self.path, from, &places[..count], columns.len(), left);
+                    for (panel, right) in panels.clone().zip(right.chunks_exact(STEPS * width)) {
+                        multiply_columns(self.path, &ColumnsProduct {
+                            left: left.as_ptr(),
+                            left_at: &left_at[..count],
+                            right: right.as_ptr(),
+                            right_at: &right_at[..count],
+                            columns: columns.len(),
+                            lanes: width,
+                            output: sums(panel, run)[columns.start * width..columns.end * width].as_mut_ptr(),
+                            accumulate: first > pixels.start,
+                        });
+                    }
+                }
+            }
+        });
+    }
+
+    /// Where the first taps of pixels from `first` on lie in the input.
+    fn place(&self, first: usize, places: &mut [usize]) {
+        let area = self.gathering.from.len();
+        for (i, place) in places.iter_mut().enumerate() {
+            let pixel = first + i;
+            *place = pixel / area * self.frame.image() + self.gathering.from[pixel % area];
+        }
+    }
+
+    /// The gradient of pixels from `first` on in one panel: `[pixels, panel]`, zero in outputs that do not exist.
+    fn pack_gradient(&self, first: usize, panel: Panel, packed: &mut [f32]) {
+        let lanes = panel.columns(self.layer.outputs);
+        for (step, packed) in packed.chunks_exact_mut(panel.width).enumerate() {
+            let start = (first + step) * self.layer.outputs + panel.first();
+            packed[..lanes].copy_from_slice(&self.gradient[start..start + lanes]);
+            packed[lanes..].fill(0.0);
+        }
+    }
+}
+
+/// Ranges of nearly the same length, at most `most`, that cover `0..length`.
+fn groups_of(length: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let groups = length.div_ceil(most);
+    (0..groups).map(move |group| length * group / groups..length * (group + 1) / groups)
 }
 
 /// Adds all parts to the first, in their order.
@@ -215,55 +313,4 @@ pub(super) fn add_parts(sums: &mut [f32], length: usize) {
             }
         }
     }
-}
-
-/// The sums over some pixels for one panel of outputs, into `[taps, inputs, panel]`.
-#[allow(clippy::too_many_arguments)] // Two tensors with their places.
-fn sum_part(
-    path: Path,
-    input: &[f32],
-    gradient: &[f32],
-    frame: Frame,
-    gathering: &Gathering,
-    target: Maps,
-    pixels: std::ops::Range<usize>,
-    panel: Panel,
-    sums: &mut [f32],
-) {
-    let area = gathering.from.len();
-    if pixels.is_empty() {
-        return sums.fill(0.0);
-    }
-    // Rows of a panel lie far apart in the gradient, often at a power of two, where few of them fit the first cache.
-    with_scratch(STEPS * panel.width, |packed| {
-    let (mut left_at, mut right_at) = ([0; STEPS], [0; STEPS]);
-    for step in 0..STEPS {
-        right_at[step] = step * panel.width;
-    }
-    for first in pixels.clone().step_by(STEPS) {
-        let count = (pixels.end - first).min(STEPS);
-        for i in 0..count {
-            let pixel = first + i;
-            left_at[i] = pixel / area * frame.image() + gathering.from[pixel % area];
-        }
-        let lanes = panel.columns(target.channels);
-        for (step, packed) in packed.chunks_exact_mut(panel.width).enumerate().take(count) {
-            let start = (first + step) * target.channels + panel.first();
-            packed[..lanes].copy_from_slice(&gradient[start..start + lanes]);
-            packed[lanes..].fill(0.0);
-        }
-        for (run, &start) in gathering.runs.iter().enumerate() {
-            multiply_columns(path, &ColumnsProduct {
-                left: input[start..].as_ptr(),
-                left_at: &left_at[..count],
-                right: packed.as_ptr(),
-                right_at: &right_at[..count],
-                columns: gathering.run,
-                lanes: panel.width,
-                output: sums[run * gathering.run * panel.width..].as_mut_ptr(),
-                accumulate: first > pixels.start,
-            });
-        }
-    }
-    });
 }

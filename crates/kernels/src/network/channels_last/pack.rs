@@ -2,22 +2,23 @@
 
 use super::Convolution;
 use super::scratch::Shared;
+use crate::network::vector::{Path, Vector, run_on};
 use rayon::prelude::*;
 
-/// Rows that are turned from one order into the other before the next: their lines stay in the first cache.
+/// Inputs that are turned from one order into the other before the next: their lines stay in the first cache.
 const BLOCK: usize = 8;
 
 /// A weight `[outputs, inputs, taps]` seen as the matrix of one direction: columns are the channels that come out,
 /// rows those that are summed over.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
-    pub(super) weight: &'a [f32],
+    weight: &'a [f32],
     pub(super) columns: usize,
     pub(super) rows: usize,
     /// Distance between neighbouring columns.
-    pub(super) column: usize,
+    column: usize,
     /// Distance between neighbouring rows.
-    pub(super) row: usize,
+    row: usize,
     taps: usize,
     /// Whether taps are counted from the last.
     pub(super) turned: bool,
@@ -38,39 +39,70 @@ impl<'a> Matrix<'a> {
         Self { weight, columns, rows, column: taps, row: columns * taps, taps, turned: true }
     }
 
-    /// The taps of rows `first_row..` of one panel: `packed` is `[taps, rows, panel]`, zero in columns that do not
-    /// exist.
-    pub(super) fn pack(self, taps: &[usize], rows: std::ops::Range<usize>, panel: Panel, packed: &mut [f32]) {
-        let count = rows.len();
-        let columns = panel.columns(self.columns);
-        assert!(packed.len() >= taps.len() * count * panel.width && rows.end <= self.rows);
-        if columns < panel.width {
-            packed.fill(0.0);
+    /// Where a row of a panel begins: its first column's first tap.
+    #[inline(always)]
+    pub(super) fn row_start(&self, row: usize, panel: Panel) -> *const f32 {
+        self.weight[panel.first() * self.column + row * self.row..].as_ptr()
+    }
+
+    /// Every panel: `[panels, taps, rows, panel]`.
+    pub(super) fn pack_all(self, path: Path, taps: &[usize], packed: &mut [f32]) {
+        if packed.is_empty() {
+            return;
         }
-        for first in (0..count).step_by(BLOCK) {
-            for lane in 0..columns {
-                let column = (panel.first() + lane) * self.column;
-                for row in first..(first + BLOCK).min(count) {
-                    let from = &self.weight[column + (rows.start + row) * self.row..][..self.taps];
-                    for (t, &tap) in taps.iter().enumerate() {
-                        // SAFETY: t < taps.len(), row < count and lane < width: below the length asserted above.
-                        let into = unsafe { packed.get_unchecked_mut((t * count + row) * panel.width + lane) };
-                        *into = from[tap];
-                    }
+        let width = path.panel();
+        packed.par_chunks_mut(taps.len() * self.rows * width).enumerate().for_each(|(index, packed)| {
+            pack(path, &self, taps, Panel { index, width }, packed);
+        });
+    }
+}
+
+run_on!(fn pack = pack_kernel(matrix: &Matrix<'_>, taps: &[usize], panel: Panel, packed: &mut [f32]));
+
+/// Some taps of all rows of one panel: `packed` is `[taps, rows, panel]`. Columns that do not exist repeat the last
+/// one; nobody reads their sums.
+///
+/// # Safety
+/// The instruction set of `V` must be there.
+#[inline(always)]
+unsafe fn pack_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+    matrix: &Matrix<'_>,
+    taps: &[usize],
+    panel: Panel,
+    packed: &mut [f32],
+) {
+    assert!(packed.len() >= taps.len() * matrix.rows * panel.width && panel.width == VECTORS * V::LANES);
+    assert!(taps.iter().all(|&tap| tap < matrix.taps));
+    let offsets = column_offsets::<V, VECTORS>(matrix, panel);
+    for row in 0..matrix.rows {
+        let from = matrix.row_start(row, panel);
+        for (t, &tap) in taps.iter().enumerate() {
+            for v in 0..VECTORS {
+                // SAFETY: the offsets lead to columns that exist; the panel's row lies below the length asserted above.
+                unsafe {
+                    let to = packed.as_mut_ptr().add((t * matrix.rows + row) * panel.width + v * V::LANES);
+                    V::gather(from.add(tap), &offsets[v]).store(to);
                 }
             }
         }
     }
+}
 
-    /// Every panel: `[panels, taps, rows, panel]`.
-    pub(super) fn pack_all(self, taps: &[usize], width: usize, packed: &mut [f32]) {
-        if packed.is_empty() {
-            return;
+/// How far the columns of a panel lie from its first; columns that do not exist lie where the last one does.
+#[inline(always)]
+pub(super) fn column_offsets<V: Vector, const VECTORS: usize>(
+    matrix: &Matrix<'_>,
+    panel: Panel,
+) -> [[i32; 16]; VECTORS] {
+    let last = panel.columns(matrix.columns) - 1;
+    assert!(last * matrix.column <= i32::MAX as usize);
+    let mut offsets = [[0; 16]; VECTORS];
+    for v in 0..VECTORS {
+        for lane in 0..V::LANES {
+            offsets[v][lane] = ((v * V::LANES + lane).min(last) * matrix.column) as i32;
         }
-        packed.par_chunks_mut(taps.len() * self.rows * width).enumerate().for_each(|(index, packed)| {
-            self.pack(taps, 0..self.rows, Panel { index, width }, packed);
-        });
     }
+    offsets
 }
 
 /// One panel of columns.

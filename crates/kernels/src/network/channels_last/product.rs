@@ -329,3 +329,33 @@ unsafe fn sum_rows_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>
         }
     }
 }
+
+run_on!(pub(super) fn copy_columns = copy_columns_kernel(
+    from: *const f32,
+    rows: &[usize],
+    columns: usize,
+    to: &mut [f32],
+));
+
+/// `to[row][column] = from[rows[row] + column]`, with rows of 16 in `to`.
+///
+/// # Safety
+/// The instruction set of `V` must be there; `columns` floats, at most 16, must lie at each row.
+#[inline(always)]
+unsafe fn copy_columns_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+    from: *const f32,
+    rows: &[usize],
+    columns: usize,
+    to: &mut [f32],
+) {
+    assert!(to.len() >= rows.len() * 16 && columns <= 16);
+    for (index, &row) in rows.iter().enumerate() {
+        for first in (0..columns).step_by(V::LANES) {
+            // SAFETY: the caller's columns are read, and the lanes written end within the row's 16 floats.
+            unsafe {
+                let values = V::load_first(from.add(row + first), columns - first);
+                values.store(to.as_mut_ptr().add(index * 16 + first));
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //! Values in the transformed domain are `[36, rows, lanes]`: a row is a tile or an input channel.
 
 use super::Maps;
-use super::pack::{Matrix, Panel};
+use super::pack::{Matrix, Panel, column_offsets};
 use super::product::{Finish, finish, load, store};
 use crate::network::vector::{Vector, run_on};
 use crate::Size;
@@ -351,15 +351,9 @@ unsafe fn transform_weight_kernel<V: Vector, const OUTPUTS: usize, const VECTORS
 ) {
     let point = rows.len() * panel.width;
     assert!(to.len() >= POINTS * point && panel.width == VECTORS * V::LANES);
-    let mut offsets = [[0; 16]; VECTORS];
-    for v in 0..VECTORS {
-        for lane in 0..V::LANES {
-            let column = (v * V::LANES + lane).min(panel.columns(matrix.columns) - 1);
-            offsets[v][lane] = (column * matrix.column) as i32;
-        }
-    }
+    let offsets = column_offsets::<V, VECTORS>(matrix, panel);
     for (index, row) in rows.enumerate() {
-        let from = matrix.weight[panel.first() * matrix.column + row * matrix.row..].as_ptr();
+        let from = matrix.row_start(row, panel);
         for v in 0..VECTORS {
             // SAFETY: the offsets lead to columns that exist, each with 9 taps.
             unsafe {
