@@ -51,7 +51,10 @@ fn main() {
     });
     let path = Path::best();
     println!("{images} images of {side}², {} path", path.name());
-    println!("{:12} {:>5} {:>22} {:>22} {:>22}", "layer", "times", "forward", "to the input", "to the weight");
+    println!(
+        "{:12} {:>5} {:>22} {:>22} {:>22}",
+        "layer", "times", "forward", "to the input", "to the weight"
+    );
     let mut sums = [0.0; 3];
     for (name, share, layer, times) in layers() {
         if argument(4).is_some_and(|wanted| !name.starts_with(&wanted)) {
@@ -79,5 +82,7 @@ fn main() {
     }
     let [forward, input, weight] = sums.map(|sum| sum * 1e3);
     let all = forward + input + weight;
-    println!("sum: forward {forward:.1}, to the input {input:.1}, to the weight {weight:.1}; all {all:.1} ms");
+    println!(
+        "sum: forward {forward:.1}, to the input {input:.1}, to the weight {weight:.1}; all {all:.1} ms"
+    );
 }

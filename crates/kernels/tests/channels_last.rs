@@ -2,11 +2,12 @@
 //! of this processor, with every algorithm that handles the shape.
 
 use microtome_kernels::Size;
-use microtome_kernels::network::channels_last::{
-    Activation, Algorithm, ChannelSums, Convolution, Epilogue, Maps, convolve, convolve_on, convolve_with_sums,
-    convolve_with_sums_on, input_gradient, input_gradient_on, transposed, weight_gradient, weight_gradient_on,
-};
 use microtome_kernels::network::channels_last::transposed::Transposed;
+use microtome_kernels::network::channels_last::{
+    Activation, Algorithm, ChannelSums, Convolution, Epilogue, Maps, convolve, convolve_on,
+    convolve_with_sums, convolve_with_sums_on, input_gradient, input_gradient_on, transposed,
+    weight_gradient, weight_gradient_on,
+};
 use microtome_kernels::network::vector::Path;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -144,7 +145,13 @@ fn bend(x: f64, activation: Activation) -> f64 {
     match activation {
         Activation::None => x,
         Activation::Relu => x.max(0.0),
-        Activation::Elu => if x > 0.0 { x } else { x.exp() - 1.0 },
+        Activation::Elu => {
+            if x > 0.0 {
+                x
+            } else {
+                x.exp() - 1.0
+            }
+        }
     }
 }
 
@@ -172,7 +179,12 @@ fn the_epilogue_adds_and_bends() {
                 // Two additions and the exponential function, each to a few units of 6·10⁻⁸ of the largest term.
                 let error = (f64::from(found[i]) - expected).abs();
                 let size = 2.0 + f64::from(plain[i]).abs();
-                assert!(error <= 5e-7 * size, "case {case} {} {algorithm:?}: {} for {expected}", path.name(), found[i]);
+                assert!(
+                    error <= 5e-7 * size,
+                    "case {case} {} {algorithm:?}: {} for {expected}",
+                    path.name(),
+                    found[i]
+                );
             }
         }
     }
@@ -193,12 +205,16 @@ fn the_sums_are_those_of_the_output() {
             convolve_with_sums_on(path, algorithm, &input, shape, &weight, layer, &mut found, &mut sums);
             assert!(plain.iter().zip(&found).all(|(a, b)| a.to_bits() == b.to_bits()), "case {case}");
             for (channel, sums) in sums.iter().enumerate() {
-                let of_channel = || plain[channel.min(length)..].iter().step_by(layer.outputs).map(|&z| f64::from(z));
+                let of_channel =
+                    || plain[channel.min(length)..].iter().step_by(layer.outputs).map(|&z| f64::from(z));
                 let (sum, size) = (of_channel().sum::<f64>(), of_channel().map(f64::abs).sum::<f64>());
                 let squares = of_channel().map(|z| z * z).sum::<f64>();
                 // At most a few hundred additions in single precision, each to 6·10⁻⁸.
                 assert!((sums.values - sum).abs() <= 1e-5 * size, "case {case}: {sums:?} for {sum}");
-                assert!((sums.squares - squares).abs() <= 1e-5 * squares, "case {case}: {sums:?} for {squares}");
+                assert!(
+                    (sums.squares - squares).abs() <= 1e-5 * squares,
+                    "case {case}: {sums:?} for {squares}"
+                );
             }
         }
     }
@@ -231,7 +247,9 @@ fn transposed_convolutions_equal_their_definition() {
         let mut to_input = Expected::new(input.len());
         let mut to_weight = Expected::new(weight.len());
         let area = shape.size.area_px();
-        for (pixel, tap) in (0..shape.images * area).flat_map(|p| (0..layer.kernel.pow(2)).map(move |t| (p, t))) {
+        for (pixel, tap) in
+            (0..shape.images * area).flat_map(|p| (0..layer.kernel.pow(2)).map(move |t| (p, t)))
+        {
             let (image, at) = (pixel / area, pixel % area);
             let place = |at: usize, tap: usize, length: usize| {
                 (at * layer.stride + tap).checked_sub(layer.padding).filter(|&i| i < length)
@@ -248,7 +266,8 @@ fn transposed_convolutions_equal_their_definition() {
                 }
             }
         }
-        let algorithm = if layer.stride == 1 && layer.kernel == 3 { Algorithm::Winograd } else { Algorithm::Direct };
+        let algorithm =
+            if layer.stride == 1 && layer.kernel == 3 { Algorithm::Winograd } else { Algorithm::Direct };
         let what = format!("case {case} {shape:?} {layer:?}");
         for path in Path::available() {
             let mut found = vec![UNWRITTEN; target.len()];

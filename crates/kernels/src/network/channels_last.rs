@@ -1,8 +1,8 @@
 //! Convolutions of many channels, forward and back, for networks such as ResNet-18 and LinkNet.
 //!
 //! Tensors are NHWC slices: image, row, column, channel. A pixel's channels lie side by side, so one product of
-//! matrices serves every kernel, stride and dilation ([`direct`]), and a 3×3 convolution of stride 1 becomes 36
-//! products a quarter of the size ([`winograd`]). Weights are `[outputs, inputs, ky, kx]`, as in PyTorch.
+//! matrices serves every kernel, stride and dilation (`direct`), and a 3×3 convolution of stride 1 becomes 36
+//! products a quarter of the size (`winograd`). Weights are `[outputs, inputs, ky, kx]`, as in PyTorch.
 
 // Loops over registers are plain loops: a closure is compiled without the instruction set of the function that it
 // ends up in, and its arithmetic becomes calls.
@@ -15,8 +15,10 @@ mod product;
 mod scratch;
 mod sums;
 mod transform;
+mod transform_weight;
 pub mod transposed;
 mod winograd;
+mod winograd_weight;
 
 use super::vector::Path;
 use crate::Size;
@@ -88,7 +90,10 @@ impl Convolution {
     }
 
     fn check(self, shape: Maps) {
-        assert!(self.kernel > 0 && self.stride > 0 && self.dilation > 0, "kernel, stride and dilation are positive");
+        assert!(
+            self.kernel > 0 && self.stride > 0 && self.dilation > 0,
+            "kernel, stride and dilation are positive"
+        );
         assert_eq!(shape.channels, self.inputs, "the input has the convolution's channels");
     }
 }
@@ -126,8 +131,14 @@ impl<'a> Epilogue<'a> {
     }
 
     fn check(self, output: Maps) {
-        assert!(self.bias.is_none_or(|bias| bias.len() == output.channels), "one bias for each output channel");
-        assert!(self.residual.is_none_or(|residual| residual.len() == output.len()), "the residual is an output");
+        assert!(
+            self.bias.is_none_or(|bias| bias.len() == output.channels),
+            "one bias for each output channel"
+        );
+        assert!(
+            self.residual.is_none_or(|residual| residual.len() == output.len()),
+            "the residual is an output"
+        );
     }
 }
 
@@ -145,7 +156,7 @@ impl Algorithm {
     /// The faster one for the layer.
     pub fn best(layer: Convolution) -> Self {
         // With fewer channels the transforms cost more than the products that they save.
-        let wide = layer.inputs >= 16 && layer.outputs >= 16;
+        let wide = layer.inputs >= 8 && layer.outputs >= 8;
         if wide && Self::Winograd.handles(layer) { Self::Winograd } else { Self::Direct }
     }
 
@@ -278,8 +289,12 @@ pub fn input_gradient_on(
     check_lengths(algorithm, input_gradient, gradient, weight, shape, layer);
     let none = Epilogue::NONE;
     match algorithm {
-        Algorithm::Direct => direct::input_gradient(path, gradient, shape, weight, layer, none, input_gradient),
-        Algorithm::Winograd => winograd::input_gradient(path, gradient, shape, weight, layer, none, input_gradient),
+        Algorithm::Direct => {
+            direct::input_gradient(path, gradient, shape, weight, layer, none, input_gradient)
+        }
+        Algorithm::Winograd => {
+            winograd::input_gradient(path, gradient, shape, weight, layer, none, input_gradient)
+        }
     }
 }
 
@@ -315,7 +330,9 @@ pub fn weight_gradient_on(
     check_lengths(algorithm, input, gradient, weight_gradient, shape, layer);
     match algorithm {
         Algorithm::Direct => direct::weight_gradient(path, input, gradient, shape, layer, weight_gradient),
-        Algorithm::Winograd => winograd::weight_gradient(path, input, gradient, shape, layer, weight_gradient),
+        Algorithm::Winograd => {
+            winograd_weight::weight_gradient(path, input, gradient, shape, layer, weight_gradient)
+        }
     }
 }
 

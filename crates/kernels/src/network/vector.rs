@@ -266,7 +266,9 @@ pub(crate) mod x86 {
         }
         #[inline(always)]
         unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {
-            unsafe { Self(_mm512_i32gather_ps::<4>(_mm512_loadu_si512(offsets.as_ptr().cast()), from.cast())) }
+            unsafe {
+                Self(_mm512_i32gather_ps::<4>(_mm512_loadu_si512(offsets.as_ptr().cast()), from.cast()))
+            }
         }
         #[inline(always)]
         unsafe fn load_first(from: *const f32, count: usize) -> Self {

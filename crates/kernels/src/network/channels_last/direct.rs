@@ -5,7 +5,9 @@
 
 use super::frame::{self, Frame, Gathering};
 use super::pack::{Matrix, Panel, unpack};
-use super::product::{ColumnsProduct, Finish, RowsProduct, copy_columns, multiply_columns, multiply_rows, sum_rows};
+use super::product::{
+    ColumnsProduct, Finish, RowsProduct, copy_columns, multiply_columns, multiply_rows, sum_rows,
+};
 use super::scratch::{Shared, with_scratch};
 use super::sums::BlockSums;
 use super::{ChannelSums, Convolution, Epilogue, Maps};
@@ -27,6 +29,7 @@ const LONG_RUN: usize = 64;
 /// Fewest pixels that a partial sum of the weight gradient is made for.
 const PIXELS_A_PART: usize = 2048;
 
+#[allow(clippy::too_many_arguments)] // The tensors of a convolution, and what happens at the end.
 pub(super) fn convolve(
     path: Path,
     input: &[f32],
@@ -109,18 +112,21 @@ fn gather(
                 // SAFETY: the panel's first channel exists in every pixel of the output.
                 let output = unsafe { output.at(panel.first()) };
                 let columns = panel.columns(target.channels);
-                multiply_rows(path, &RowsProduct {
-                    base: source.as_ptr(),
-                    rows: &places.from[..places.count],
-                    runs: &gathering.runs,
-                    run: gathering.run,
-                    weight: packed[index * panel_weights..].as_ptr(),
-                    output,
-                    to: &places.to[..places.count],
-                    columns,
-                    accumulate: false,
-                    finish: finish_of(epilogue, panel),
-                });
+                multiply_rows(
+                    path,
+                    &RowsProduct {
+                        base: source.as_ptr(),
+                        rows: &places.from[..places.count],
+                        runs: &gathering.runs,
+                        run: gathering.run,
+                        weight: packed[index * panel_weights..].as_ptr(),
+                        output,
+                        to: &places.to[..places.count],
+                        columns,
+                        accumulate: false,
+                        finish: finish_of(epilogue, panel),
+                    },
+                );
                 if let Some(sums) = sums {
                     // SAFETY: no other task has this block's panel.
                     let sums = unsafe { sums.of(block, index) };
@@ -257,20 +263,25 @@ impl WeightWork<'_> {
                     self.pack_gradient(first, Panel { index: panel, width }, &mut right[..count * width]);
                 }
                 let groups = || groups_of(self.gathering.run, self.path.rows());
-                for (run, columns) in runs.clone().flat_map(|run| groups().map(move |columns| (run, columns))) {
+                for (run, columns) in runs.clone().flat_map(|run| groups().map(move |columns| (run, columns)))
+                {
                     let from = self.input[self.gathering.runs[run] + columns.start..].as_ptr();
                     copy_columns(self.path, from, &places[..count], columns.len(), left);
                     for (panel, right) in panels.clone().zip(right.chunks_exact(STEPS * width)) {
-                        multiply_columns(self.path, &ColumnsProduct {
-                            left: left.as_ptr(),
-                            left_at: &left_at[..count],
-                            right: right.as_ptr(),
-                            right_at: &right_at[..count],
-                            columns: columns.len(),
-                            lanes: width,
-                            output: sums(panel, run)[columns.start * width..columns.end * width].as_mut_ptr(),
-                            accumulate: first > pixels.start,
-                        });
+                        multiply_columns(
+                            self.path,
+                            &ColumnsProduct {
+                                left: left.as_ptr(),
+                                left_at: &left_at[..count],
+                                right: right.as_ptr(),
+                                right_at: &right_at[..count],
+                                columns: columns.len(),
+                                lanes: width,
+                                output: sums(panel, run)[columns.start * width..columns.end * width]
+                                    .as_mut_ptr(),
+                                accumulate: first > pixels.start,
+                            },
+                        );
                     }
                 }
             }

@@ -17,14 +17,16 @@ struct Axis {
 
 impl Axis {
     fn forward(layer: Convolution, outputs: usize) -> Self {
-        let places = (0..outputs).map(|i| ((i * layer.stride) as isize - layer.padding as isize, i)).collect();
+        let places =
+            (0..outputs).map(|i| ((i * layer.stride) as isize - layer.padding as isize, i)).collect();
         let taps = (0..layer.kernel).map(|tap| ((tap * layer.dilation) as isize, tap)).collect();
         Self { places, taps }
     }
 
     /// The places of an input of `length` that leave the rest `phase`, as gatherings of the output's gradient.
     fn backward(layer: Convolution, length: usize, phase: usize) -> Self {
-        let places = (phase..length).step_by(layer.stride).enumerate().map(|(j, i)| (j as isize, i)).collect();
+        let places =
+            (phase..length).step_by(layer.stride).enumerate().map(|(j, i)| (j as isize, i)).collect();
         let stride = layer.stride as isize;
         let taps = (0..layer.kernel).rev().filter_map(|tap| {
             let reach = (phase + layer.padding) as isize - (tap * layer.dilation) as isize;
@@ -121,11 +123,19 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
-    fn new(frame: Frame, axes: &(Axis, Axis), layer: Convolution, target: Size, target_channels: usize) -> Self {
+    fn new(
+        frame: Frame,
+        axes: &(Axis, Axis),
+        layer: Convolution,
+        target: Size,
+        target_channels: usize,
+    ) -> Self {
         let (vertical, horizontal) = axes;
         let channels = frame.source.channels;
-        let (top, left) = (vertical.taps.first().map_or(0, |t| t.0), horizontal.taps.first().map_or(0, |t| t.0));
-        let mut gathering = Self { from: Vec::new(), to: Vec::new(), runs: Vec::new(), run: 0, taps: Vec::new() };
+        let (top, left) =
+            (vertical.taps.first().map_or(0, |t| t.0), horizontal.taps.first().map_or(0, |t| t.0));
+        let mut gathering =
+            Self { from: Vec::new(), to: Vec::new(), runs: Vec::new(), run: 0, taps: Vec::new() };
         let has_taps = !vertical.taps.is_empty() && !horizontal.taps.is_empty();
         for &(origin_y, y) in &vertical.places {
             for &(origin_x, x) in &horizontal.places {

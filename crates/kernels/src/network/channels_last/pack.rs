@@ -128,7 +128,13 @@ impl Panel {
 ///
 /// # Safety
 /// No other task may write the panel's outputs at those inputs.
-pub(super) unsafe fn unpack(sums: &[f32], layer: Convolution, inputs: std::ops::Range<usize>, panel: Panel, to: Shared) {
+pub(super) unsafe fn unpack(
+    sums: &[f32],
+    layer: Convolution,
+    inputs: std::ops::Range<usize>,
+    panel: Panel,
+    to: Shared,
+) {
     let taps = layer.kernel * layer.kernel;
     let count = inputs.len();
     assert!(sums.len() >= taps * count * panel.width);
@@ -141,7 +147,8 @@ pub(super) unsafe fn unpack(sums: &[f32], layer: Convolution, inputs: std::ops::
             for (input, into) in into.chunks_exact_mut(taps).enumerate() {
                 for (tap, into) in into.iter_mut().enumerate() {
                     // SAFETY: tap < taps, first + input < count and lane < width: below the length asserted above.
-                    *into = unsafe { *sums.get_unchecked((tap * count + first + input) * panel.width + lane) };
+                    *into =
+                        unsafe { *sums.get_unchecked((tap * count + first + input) * panel.width + lane) };
                 }
             }
         }

@@ -48,7 +48,8 @@ impl RowsProduct<'_> {
     #[inline(always)]
     fn is_plain(&self, panel: usize) -> bool {
         let finish = self.finish;
-        let nothing = finish.bias.is_none() && finish.residual.is_none() && finish.activation == Activation::None;
+        let nothing =
+            finish.bias.is_none() && finish.residual.is_none() && finish.activation == Activation::None;
         nothing && self.columns == panel
     }
 }
@@ -75,7 +76,9 @@ run_on!(pub(super) fn multiply_rows = multiply_rows_kernel(product: &RowsProduct
 /// The instruction set of `V` must be there; the product's places must lie in its tensors, and no other task may
 /// write those of the output.
 #[inline(always)]
-unsafe fn multiply_rows_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(product: &RowsProduct<'_>) {
+unsafe fn multiply_rows_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+    product: &RowsProduct<'_>,
+) {
     let mut first = 0;
     // Groups of nearly the same size: 64 rows are 13 + 13 + 13 + 13 + 12, not 14 × 4 and a slow 8.
     let mut groups = product.rows.len().div_ceil(V::ROWS);
@@ -88,7 +91,10 @@ unsafe fn multiply_rows_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: u
 }
 
 #[inline(always)]
-unsafe fn rows_block<V: Vector, const ROWS: usize, const VECTORS: usize>(product: &RowsProduct<'_>, first: usize) {
+unsafe fn rows_block<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    product: &RowsProduct<'_>,
+    first: usize,
+) {
     unsafe {
         let mut rows = [product.base; ROWS];
         for r in 0..ROWS {
@@ -142,7 +148,11 @@ unsafe fn rows_block<V: Vector, const ROWS: usize, const VECTORS: usize>(product
 }
 
 #[inline(always)]
-unsafe fn finish_row<V: Vector, const VECTORS: usize>(sums: &[f32; 32], product: &RowsProduct<'_>, to: usize) {
+unsafe fn finish_row<V: Vector, const VECTORS: usize>(
+    sums: &[f32; 32],
+    product: &RowsProduct<'_>,
+    to: usize,
+) {
     unsafe {
         for first in (0..product.columns).step_by(V::LANES) {
             let columns = product.columns - first;
@@ -155,9 +165,7 @@ unsafe fn finish_row<V: Vector, const VECTORS: usize>(sums: &[f32; 32], product:
 /// Stores as many lanes as there are columns.
 #[inline(always)]
 pub(super) unsafe fn store<V: Vector>(vector: V, to: *mut f32, columns: usize) {
-    unsafe {
-        if columns >= V::LANES { vector.store(to) } else { vector.store_first(to, columns) }
-    }
+    unsafe { if columns >= V::LANES { vector.store(to) } else { vector.store_first(to, columns) } }
 }
 
 /// Loads as many lanes as there are columns, zero beyond them.

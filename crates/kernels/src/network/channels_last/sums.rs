@@ -1,7 +1,7 @@
 //! Sums over the pixels of an output, made on the way to batch norm's mean and variance.
 
-use super::scratch::{Shared, with_scratch};
 use super::ChannelSums;
+use super::scratch::{Shared, with_scratch};
 
 /// Where tasks leave the sums of their blocks: `[blocks, panels, 2, panel]` in single precision. A block is a fixed set
 /// of pixels, so the order of additions never depends on the number of threads.

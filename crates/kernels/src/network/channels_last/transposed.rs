@@ -102,7 +102,9 @@ pub fn convolve_on(
     let turned = layer.convolution();
     match Algorithm::best(turned) {
         Algorithm::Direct => direct::input_gradient(path, input, target, weight, turned, epilogue, output),
-        Algorithm::Winograd => winograd::input_gradient(path, input, target, weight, turned, epilogue, output),
+        Algorithm::Winograd => {
+            winograd::input_gradient(path, input, target, weight, turned, epilogue, output)
+        }
     }
 }
 
