@@ -284,7 +284,7 @@ fn transposed_convolutions_equal_their_definition() {
 }
 
 /// Shapes that take every order of work: many and few tiles, several parts, several panels.
-fn large_cases() -> [(Maps, Convolution); 5] {
+fn large_cases() -> [(Maps, Convolution); 7] {
     let maps = |images, side, channels| Maps { images, size: Size::new(side, side), channels };
     let three = Convolution { padding: 1, ..Convolution::new(40, 70, 3) };
     [
@@ -292,6 +292,8 @@ fn large_cases() -> [(Maps, Convolution); 5] {
         (maps(2, 13, 40), three),
         (maps(3, 40, 40), Convolution { stride: 2, ..three }),
         (maps(2, 75, 3), Convolution { stride: 2, padding: 3, ..Convolution::new(3, 64, 7) }),
+        (maps(600, 2, 130), Convolution { padding: 1, ..Convolution::new(130, 130, 3) }),
+        (maps(300, 2, 200), Convolution { padding: 1, ..Convolution::new(200, 8, 3) }),
         (maps(5, 9, 48), Convolution { stride: 2, ..Convolution::new(48, 130, 1) }),
     ]
 }

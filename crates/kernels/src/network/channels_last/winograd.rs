@@ -19,7 +19,9 @@ use std::ops::Range;
 
 /// Tiles of a task, when a task takes a block of tiles.
 const TILES: usize = 64;
-/// From so many tiles on, a task takes a block of tiles.
+/// Rows of a weight up to which the points of a block of tiles stay in the second cache.
+const FEW_ROWS: usize = 192;
+/// From so many tiles on, a task takes a block of tiles; also how many are transformed at a time when it does not.
 pub(super) const MANY_TILES: usize = 256;
 /// Rows of a weight that are transformed and multiplied at a time, when a task takes a panel: their points are
 /// 0.6 MB and stay in the second cache.
@@ -76,8 +78,8 @@ fn apply(
     let zeros = vec![0.0; maps.channels];
     let source = Source { values: source, maps, grid, padding, zeros: &zeros };
     let output = Shared::new(output);
-    let by_tiles = grid.len() >= MANY_TILES;
-    let blocks = if by_tiles { grid.len().div_ceil(TILES) } else { 1 };
+    let by_tiles = grid.len() >= MANY_TILES && matrix.rows <= FEW_ROWS;
+    let blocks = grid.len().div_ceil(if by_tiles { TILES } else { MANY_TILES });
     BlockSums::collect(sums, blocks, path.panel(), |sums| {
         let work = Work { path, source, matrix, target, epilogue, output, sums };
         if by_tiles { work.by_tiles() } else { work.by_panels() }
@@ -147,33 +149,28 @@ impl Work<'_> {
 
     fn by_panels(&self) {
         let (width, tiles) = (self.path.panel(), self.source.grid.len());
-        let layout = Layout::new(tiles, self.matrix.rows);
-        with_scratch(layout.len(), |points| {
-            transform_all(tiles, points, |tiles, to| {
-                transform_input(
-                    self.path,
-                    &self.source,
-                    tiles.clone(),
-                    0..self.matrix.rows,
-                    layout,
-                    unsafe {
-                        // SAFETY: the layout has a row for each tile.
-                        to.at(tiles.start * layout.row)
-                    },
-                );
-            });
-            let points = &*points;
-            let sums = Layout::new(tiles, width);
-            let places = TilePlaces::new(tiles, layout, sums);
-            (0..self.panels()).into_par_iter().for_each(|index| {
-                let panel = Panel { index, width };
-                with_scratch(sums.len() + POINTS * ROWS * width, |scratch| {
-                    let (values, weight) = scratch.split_at_mut(sums.len());
-                    self.multiply_panel(points, layout, panel, weight, &places, sums, values);
-                    self.finish(values, sums, 0..tiles, panel, 0);
+        for (block, first) in (0..tiles).step_by(MANY_TILES).enumerate() {
+            let tiles = first..(first + MANY_TILES).min(tiles);
+            let (layout, sums) =
+                (Layout::new(tiles.len(), self.matrix.rows), Layout::new(tiles.len(), width));
+            let places = TilePlaces::new(tiles.len(), layout, sums);
+            with_scratch(layout.len(), |points| {
+                transform_all(tiles.clone(), points, |tiles, row, to| {
+                    // SAFETY: the layout has a row for each tile.
+                    let to = unsafe { to.at(row * layout.row) };
+                    transform_input(self.path, &self.source, tiles, 0..self.matrix.rows, layout, to);
+                });
+                let points = &*points;
+                (0..self.panels()).into_par_iter().for_each(|index| {
+                    let panel = Panel { index, width };
+                    with_scratch(sums.len() + POINTS * ROWS * width, |scratch| {
+                        let (values, weight) = scratch.split_at_mut(sums.len());
+                        self.multiply_panel(points, layout, panel, weight, &places, sums, values);
+                        self.finish(values, sums, tiles.clone(), panel, block);
+                    });
                 });
             });
-        });
+        }
     }
 
     /// All tiles with all rows of a panel, whose weights are transformed on the way.
@@ -223,12 +220,12 @@ impl Work<'_> {
             self.path,
             &RowsProduct {
                 base: points.as_ptr(),
-                rows: &places.from[..places.count],
+                rows: &places.from,
                 runs: &[0],
                 run: rows,
                 weight: weight.as_ptr(),
                 output: sums.as_mut_ptr(),
-                to: &places.to[..places.count],
+                to: &places.to,
                 columns: self.path.panel(),
                 accumulate,
                 finish: Finish::NOTHING,
@@ -258,30 +255,28 @@ impl Work<'_> {
 
 /// Where the rows of some tiles begin.
 pub(super) struct TilePlaces {
-    pub(super) from: [usize; MANY_TILES],
-    pub(super) to: [usize; MANY_TILES],
-    count: usize,
+    pub(super) from: Vec<usize>,
+    pub(super) to: Vec<usize>,
 }
 
 impl TilePlaces {
     pub(super) fn new(count: usize, from: Layout, to: Layout) -> Self {
-        let mut places = Self { from: [0; MANY_TILES], to: [0; MANY_TILES], count };
-        for tile in 0..count {
-            (places.from[tile], places.to[tile]) = (tile * from.row, tile * to.row);
-        }
-        places
+        let places = |layout: Layout| (0..count).map(|tile| tile * layout.row).collect();
+        Self { from: places(from), to: places(to) }
     }
 }
 
-/// Calls `transform` with blocks that cover all tiles; each writes its own tiles' rows.
+/// Calls `transform` with blocks that cover some tiles, and the row of each block's first tile; each call writes its own
+/// tiles' rows.
 pub(super) fn transform_all(
-    tiles: usize,
+    tiles: Range<usize>,
     points: &mut [f32],
-    transform: impl Fn(Range<usize>, Shared) + Sync,
+    transform: impl Fn(Range<usize>, usize, Shared) + Sync,
 ) {
     let points = Shared::new(points);
-    (0..tiles.div_ceil(TILES_A_TRANSFORM)).into_par_iter().for_each(|block| {
-        let first = block * TILES_A_TRANSFORM;
-        transform(first..(first + TILES_A_TRANSFORM).min(tiles), points);
+    (0..tiles.len().div_ceil(TILES_A_TRANSFORM)).into_par_iter().for_each(|block| {
+        let row = block * TILES_A_TRANSFORM;
+        let first = tiles.start + row;
+        transform(first..(first + TILES_A_TRANSFORM).min(tiles.end), row, points);
     });
 }

@@ -13,11 +13,18 @@ use crate::network::vector::Path;
 use rayon::prelude::*;
 use std::ops::Range;
 
+/// Tiles that one product sums over: a panel of their gradients fits the first cache beside the inputs.
+const TILES_A_PRODUCT: usize = 128;
 /// Inputs of a task of the weight gradient with few tiles.
 const INPUTS: usize = 64;
-/// Fixed numbers of partial sums of the weight gradient with many tiles, so that the order of additions never depends
-/// on the number of threads.
+/// Tiles that are transformed at a time, when a task takes a panel.
+const TILES_A_CHUNK: usize = 512;
+/// Pairs of channels up to which partial sums for blocks of tiles are worth their memory.
+const FEW_WEIGHTS: usize = 128 * 128;
+/// Most partial sums of the weight gradient with many tiles.
 const PARTS: usize = 8;
+/// Fewest tiles that a partial sum is made for.
+const TILES_A_PART: usize = 128;
 /// Tiles whose products are added to the weight gradient's sums at a time.
 const TILES_A_SUM: usize = 32;
 
@@ -42,7 +49,8 @@ pub(super) fn weight_gradient(
         gradient: Source { values: gradient, maps: target, grid, padding: 0, zeros: &zeros },
     };
     let to = Shared::new(weight_gradient);
-    if grid.len() >= MANY_TILES { work.by_tiles(to) } else { work.by_panels(to) }
+    let few_sums = layer.inputs * layer.outputs <= FEW_WEIGHTS;
+    if grid.len() >= MANY_TILES && few_sums { work.by_tiles(to) } else { work.by_panels(to) }
 }
 
 /// One weight gradient.
@@ -58,39 +66,70 @@ impl WeightWork<'_> {
         self.layer.outputs.div_ceil(self.path.panel())
     }
 
-    /// A task takes a panel of outputs and some inputs over all tiles. Tiles are transformed once, into blocks
-    /// that such a task reads from end to end: `[blocks of inputs, 36, tiles, INPUTS]` and
-    /// `[panels, 36, tiles, panel]`.
+    /// A task takes a panel of outputs and some inputs. With more tiles than are transformed at a time, its sums wait
+    /// for the next ones.
     fn by_panels(&self, to: Shared) {
         let (width, tiles) = (self.path.panel(), self.input.grid.len());
+        let blocks = self.layer.inputs.div_ceil(INPUTS);
+        let tasks = self.panels() * blocks;
+        let task_sums = POINTS * INPUTS * width;
+        let waiting = if tiles > TILES_A_CHUNK { tasks * task_sums } else { 0 };
+        with_scratch(waiting, |sums| {
+            let shared = Shared::new(sums);
+            for first in (0..tiles).step_by(TILES_A_CHUNK) {
+                let chunk = first..(first + TILES_A_CHUNK).min(tiles);
+                self.sum_chunk(chunk.clone(), |inputs, left, gradients, right, block, index| {
+                    let range = self.inputs_of(block);
+                    let count = range.len();
+                    let finish = |sums: &mut [f32]| {
+                        self.add(inputs, left, gradients, right, chunk.len(), count, width, first > 0, sums);
+                        if chunk.end == tiles {
+                            self.write(sums, range, Panel { index, width }, to);
+                        }
+                    };
+                    if waiting > 0 {
+                        // SAFETY: each panel and block of inputs has sums of its own.
+                        finish(unsafe { shared.slice((index * blocks + block) * task_sums, task_sums) });
+                    } else {
+                        with_scratch(task_sums, finish);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Transforms some tiles into blocks that a task reads from end to end, `[blocks of inputs, 36, tiles, INPUTS]` and
+    /// `[panels, 36, tiles, panel]`, and calls `task` with each pair: inputs, gradients, block and panel.
+    fn sum_chunk(
+        &self,
+        chunk: Range<usize>,
+        task: impl Fn(&[f32], Layout, &[f32], Layout, usize, usize) + Sync,
+    ) {
+        let (width, tiles) = (self.path.panel(), chunk.len());
         let (left, right) = (Layout::new(tiles, INPUTS), Layout::new(tiles, width));
         let blocks = self.layer.inputs.div_ceil(INPUTS);
         with_scratch(blocks * left.len() + self.panels() * right.len(), |points| {
             let (inputs, gradients) = points.split_at_mut(blocks * left.len());
-            transform_all(tiles, inputs, |tiles, to| {
+            transform_all(chunk.clone(), inputs, |tiles, row, to| {
                 for block in 0..blocks {
                     // SAFETY: each block has a layout, and that a row for each tile.
-                    let to = unsafe { to.at(block * left.len() + tiles.start * left.row) };
+                    let to = unsafe { to.at(block * left.len() + row * left.row) };
                     transform_input(self.path, &self.input, tiles.clone(), self.inputs_of(block), left, to);
                 }
             });
-            transform_all(tiles, gradients, |tiles, to| {
+            transform_all(chunk, gradients, |tiles, row, to| {
                 for index in 0..self.panels() {
                     // SAFETY: each panel has a layout, and that a row for each tile.
-                    let to = unsafe { to.at(index * right.len() + tiles.start * right.row) };
+                    let to = unsafe { to.at(index * right.len() + row * right.row) };
                     let outputs = index * width..((index + 1) * width).min(self.layer.outputs);
                     transform_gradient(self.path, &self.gradient, tiles.clone(), outputs, right, to);
                 }
             });
             let (inputs, gradients) = (&*inputs, &*gradients);
-            (0..self.panels() * blocks).into_par_iter().for_each(|task| {
-                let (index, block) = (task / blocks, task % blocks);
-                let (inputs, gradients) = (&inputs[block * left.len()..], &gradients[index * right.len()..]);
-                let range = self.inputs_of(block);
-                with_scratch(POINTS * INPUTS * width, |sums| {
-                    self.add(inputs, left, gradients, right, tiles, range.len(), width, false, sums);
-                    self.write(sums, range, Panel { index, width }, to);
-                });
+            (0..self.panels() * blocks).into_par_iter().for_each(|index| {
+                let (panel, block) = (index / blocks, index % blocks);
+                let (inputs, gradients) = (&inputs[block * left.len()..], &gradients[panel * right.len()..]);
+                task(inputs, left, gradients, right, block, panel);
             });
         });
     }
@@ -104,24 +143,26 @@ impl WeightWork<'_> {
         let (width, tiles) = (self.path.panel(), self.input.grid.len());
         let panel_sums = POINTS * self.layer.inputs * width;
         let panels = self.panels();
-        with_scratch(PARTS * panels * panel_sums, |sums| {
+        let parts = (tiles / TILES_A_PART).clamp(1, PARTS);
+        with_scratch(parts * panels * panel_sums, |sums| {
             let shared = Shared::new(sums);
-            (0..PARTS).into_par_iter().for_each(|part| {
-                let tiles = tiles * part / PARTS..tiles * (part + 1) / PARTS;
-                self.sum_part(tiles, part, shared);
+            (0..parts).into_par_iter().for_each(|part| {
+                self.sum_part(tiles * part / parts..tiles * (part + 1) / parts, |panel| {
+                    // SAFETY: each task has sums of its own.
+                    unsafe { shared.slice((panel * parts + part) * panel_sums, panel_sums) }
+                });
             });
             (0..panels).into_par_iter().for_each(|index| {
                 // SAFETY: each task has the sums of its own panel.
-                let sums = unsafe { shared.slice(index * PARTS * panel_sums, PARTS * panel_sums) };
+                let sums = unsafe { shared.slice(index * parts * panel_sums, parts * panel_sums) };
                 add_parts(sums, panel_sums);
                 self.write(&sums[..panel_sums], 0..self.layer.inputs, Panel { index, width }, to);
             });
         });
     }
 
-    /// Sums over some tiles, into part `part` of each panel: `[panels, PARTS, 36, inputs, panel]`.
-    fn sum_part(&self, tiles: Range<usize>, part: usize, shared: Shared) {
-        let panel_sums = POINTS * self.layer.inputs * self.path.panel();
+    /// Sums over some tiles for each panel: `[36, inputs, panel]`.
+    fn sum_part<'a>(&self, tiles: Range<usize>, sums: impl Fn(usize) -> &'a mut [f32]) {
         let left = Layout::new(TILES_A_SUM, self.layer.inputs);
         let right = Layout::new(TILES_A_SUM, self.layer.outputs);
         with_scratch(left.len() + right.len(), |points| {
@@ -147,8 +188,6 @@ impl WeightWork<'_> {
                 );
                 for index in 0..self.panels() {
                     let panel = Panel { index, width: self.path.panel() };
-                    // SAFETY: each task has sums of its own.
-                    let sums = unsafe { shared.slice((index * PARTS + part) * panel_sums, panel_sums) };
                     let again = first > tiles.start;
                     let gradients = &gradients[panel.first()..];
                     let lanes = panel.columns(self.layer.outputs);
@@ -161,7 +200,7 @@ impl WeightWork<'_> {
                         self.layer.inputs,
                         lanes,
                         again,
-                        sums,
+                        sums(index),
                     );
                 }
             }
@@ -185,19 +224,23 @@ impl WeightWork<'_> {
         let width = self.path.panel();
         let places = TilePlaces::new(tiles, left, right);
         for point in 0..POINTS {
-            multiply_columns(
-                self.path,
-                &ColumnsProduct {
-                    left: inputs[point * left.point..].as_ptr(),
-                    left_at: &places.from[..tiles],
-                    right: gradients[point * right.point..].as_ptr(),
-                    right_at: &places.to[..tiles],
-                    columns,
-                    lanes,
-                    output: sums[point * columns * width..][..columns * width].as_mut_ptr(),
-                    accumulate,
-                },
-            );
+            let sums = &mut sums[point * columns * width..][..columns * width];
+            for first in (0..tiles).step_by(TILES_A_PRODUCT) {
+                let range = first..(first + TILES_A_PRODUCT).min(tiles);
+                multiply_columns(
+                    self.path,
+                    &ColumnsProduct {
+                        left: inputs[point * left.point..].as_ptr(),
+                        left_at: &places.from[range.clone()],
+                        right: gradients[point * right.point..].as_ptr(),
+                        right_at: &places.to[range],
+                        columns,
+                        lanes,
+                        output: sums.as_mut_ptr(),
+                        accumulate: accumulate || first > 0,
+                    },
+                );
+            }
         }
     }
 
