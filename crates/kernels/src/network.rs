@@ -12,6 +12,7 @@
 pub mod channels_last;
 pub mod convolution;
 pub mod normalisation;
+pub mod peak;
 pub mod vector;
 
 use crate::Size;

@@ -68,6 +68,14 @@ impl Path {
         }
     }
 
+    /// [`Vector::LANES`] of the path.
+    pub(crate) fn lanes(self) -> usize {
+        match self.0 {
+            Instructions::Avx512 => 16,
+            Instructions::Avx2 | Instructions::Portable => 8,
+        }
+    }
+
     /// Floats in the panel of outputs that one product of matrices holds in registers: `VECTORS` of [`run_on`]
     /// registers.
     pub(crate) fn panel(self) -> usize {

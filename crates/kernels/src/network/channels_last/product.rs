@@ -22,6 +22,8 @@ impl Finish<'_> {
     pub(super) const NOTHING: Self = Finish { bias: None, residual: None, activation: Activation::None };
 }
 
+/// Making one is the promise that all places lie in their tensors, and that no other task touches those of the output.
+///
 /// `output[to[r]][column] = Σ base[rows[r] + k] · weight[k][column]`, over each `k` of each run.
 pub(super) struct RowsProduct<'a> {
     pub(super) base: *const f32,
@@ -198,6 +200,8 @@ pub(super) unsafe fn finish<V: Vector>(
     }
 }
 
+/// Making one is the promise that all places lie in their tensors, and that no other task touches those of the output.
+///
 /// `output[column][lane] (+)= Σ left[left_at[k] + column] · right[right_at[k] + lane]`, over the steps `k`.
 pub(super) struct ColumnsProduct<'a> {
     pub(super) left: *const f32,
