@@ -9,12 +9,13 @@ use microtome_kernels::network::loss::{
     binary_cross_entropy, sigmoid_in_place, soft_dice, softmax_cross_entropy, squared_error,
 };
 use microtome_kernels::network::normalisation::{Affine, GradientTerms};
-use microtome_kernels::network::normalisation_channels_last::{
-    Activation, Slope, gradient_sums, input_gradient, input_gradient_over_z, moments,
+use microtome_kernels::network::channels_last::{Activation, Maps};
+use microtome_kernels::network::channels_last::normalisation::{
+    Slope, gradient_sums, input_gradient, input_gradient_over_z, moments,
     normalise, normalise_in_place,
 };
-use microtome_kernels::network::pooling::{
-    Grid, Windows, average_pool, average_pool_gradient, max_pool, max_pool_gradient,
+use microtome_kernels::network::channels_last::pooling::{
+    Windows, average_pool, average_pool_gradient, max_pool, max_pool_gradient,
 };
 use rayon::prelude::*;
 use std::time::Instant;
@@ -56,7 +57,7 @@ fn main() {
     };
     let (channels, megabytes) = (argument(1, 64), argument(2, 33));
     let side = ((megabytes * 250_000 / 32 / channels) as f64).sqrt() as usize / 2 * 2;
-    let grid = Grid { images: 32, size: Size::new(side, side), channels };
+    let grid = Maps { images: 32, size: Size::new(side, side), channels };
     let length = grid.len();
     println!("32 × {side} × {side} × {channels}, {:.1} MB a tensor", length as f64 * 4e-6);
     let (mut x, mut y, mut g) = (wave(length, 0.37), vec![0.0; length], wave(length, 0.11));

@@ -10,11 +10,11 @@
 #![allow(unsafe_code)] // Vector registers are read and written through pointers; bounds are argued in each kernel.
 
 pub mod adam;
+pub mod channels_last;
 mod lanes;
 pub mod loss;
 pub mod normalisation;
-pub mod normalisation_channels_last;
-pub mod pooling;
+pub mod peak;
 pub mod tower;
 pub mod vector;
 

@@ -1,9 +1,11 @@
 //! Layers of the networks: their parameters, and their arithmetic in Burn's own operations.
 
-pub(crate) mod conv_norm;
+mod conv_norm_relu;
 mod conv_norm_elu;
 mod pointwise;
 mod running;
 
 pub use conv_norm_elu::ConvNormElu;
+pub(crate) use conv_norm_relu::{Then, conv_norm_training};
+pub use conv_norm_relu::{BatchNorm, Weight};
 pub use pointwise::Pointwise;

@@ -8,12 +8,13 @@ pub use inference::FoldedResNet;
 
 use crate::device::has_our_kernels;
 use crate::initialise::Initialiser;
-use crate::layers::conv_norm::{BatchNorm, Then, Weight, conv_norm_training};
+use crate::layers::{BatchNorm, Then, Weight, conv_norm_training};
 use crate::operations::convolution::ConvolutionOps;
 use burn::backend::Dispatch;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::module::{linear, max_pool2d};
+use burn::tensor::ops::MaxPoolOptions;
 use microtome_kernels::network::channels_last::Convolution;
 use microtome_kernels::network::channels_last::pooling::Windows;
 
@@ -162,6 +163,7 @@ fn max_pool(x: Tensor<4>) -> Tensor<4> {
     }
     let Windows { kernel_px, stride_px, padding_px } = POOL;
     let x = x.permute([0, 3, 1, 2]);
-    let pooled = max_pool2d(x, [kernel_px; 2], [stride_px; 2], [padding_px; 2], [1, 1], false);
+    let options = MaxPoolOptions::new([kernel_px; 2]).with_stride([stride_px; 2]);
+    let pooled = max_pool2d(x, options.with_padding([padding_px; 2]));
     pooled.permute([0, 2, 3, 1])
 }

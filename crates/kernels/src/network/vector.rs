@@ -58,6 +58,35 @@ impl Path {
             Instructions::Portable => "portable",
         }
     }
+
+    /// [`Vector::ROWS`] of the path.
+    pub(crate) fn rows(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => x86::Avx512::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => x86::Avx2::ROWS,
+            _ => Array8::ROWS,
+        }
+    }
+
+    /// [`Vector::LANES`] of the path.
+    pub(crate) fn lanes(self) -> usize {
+        match self.0 {
+            Instructions::Avx512 => 16,
+            Instructions::Avx2 | Instructions::Portable => 8,
+        }
+    }
+
+    /// Floats in the panel of outputs that one product of matrices holds in registers: `VECTORS` of [`run_on`]
+    /// registers.
+    pub(crate) fn panel(self) -> usize {
+        match self.0 {
+            Instructions::Avx512 => 32,
+            Instructions::Avx2 => 16,
+            Instructions::Portable => 8,
+        }
+    }
 }
 
 /// A register of `LANES` floats.
@@ -66,11 +95,15 @@ impl Path {
 /// `load` and `store` touch `LANES` floats from the pointer on; the instruction set must be there.
 pub(crate) trait Vector: Copy {
     const LANES: usize;
+    /// Rows of accumulators, `VECTORS` of [`run_on`] registers each, that fit the register file beside two operands.
+    const ROWS: usize;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn splat(value: f32) -> Self;
     /// `self + a * b`.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
     /// The greater one; `other` where one is NaN.
     unsafe fn max(self, other: Self) -> Self;
@@ -82,6 +115,38 @@ pub(crate) trait Vector: Copy {
     unsafe fn exp2_whole(self) -> Self;
     /// `self > 0 ? yes : no`, lane by lane.
     unsafe fn where_positive(self, yes: Self, no: Self) -> Self;
+
+    /// The floats at `offsets` from the pointer, lane by lane.
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {
+        let mut lanes = [0.0f32; 16];
+        unsafe {
+            for lane in 0..Self::LANES {
+                lanes[lane] = *from.offset(offsets[lane] as isize);
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
+
+    /// The first `count` floats, zero beyond them; nothing else is read.
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut lanes = [0.0f32; 16];
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count.min(Self::LANES));
+            Self::load(lanes.as_ptr())
+        }
+    }
+
+    /// Stores the first `count` floats; nothing else is written.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        let mut lanes = [0.0f32; 16];
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count.min(Self::LANES));
+        }
+    }
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -136,6 +201,7 @@ impl Array8 {
 
 impl Vector for Array8 {
     const LANES: usize = 8;
+    const ROWS: usize = 4;
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
@@ -151,6 +217,14 @@ impl Vector for Array8 {
     #[inline(always)]
     unsafe fn plus_product(self, a: Self, b: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.map2(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.map2(other, |a, b| a - b)
     }
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
@@ -191,6 +265,7 @@ pub(crate) mod x86 {
 
     impl Vector for Avx512 {
         const LANES: usize = 16;
+        const ROWS: usize = 14;
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             Self(unsafe { _mm512_loadu_ps(from) })
@@ -204,8 +279,32 @@ pub(crate) mod x86 {
             Self(unsafe { _mm512_set1_ps(value) })
         }
         #[inline(always)]
+        unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {
+            unsafe {
+                Self(_mm512_i32gather_ps::<4>(_mm512_loadu_si512(offsets.as_ptr().cast()), from.cast()))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            let mask = ((1u32 << count.min(16)) - 1) as u16;
+            Self(unsafe { _mm512_maskz_loadu_ps(mask, from) })
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            let mask = ((1u32 << count.min(16)) - 1) as u16;
+            unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
+        }
+        #[inline(always)]
         unsafe fn plus_product(self, a: Self, b: Self) -> Self {
             Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
         }
         #[inline(always)]
         unsafe fn mul(self, other: Self) -> Self {
@@ -239,12 +338,20 @@ pub(crate) mod x86 {
         }
     }
 
+    /// All bits in the first `count` lanes.
+    #[inline(always)]
+    unsafe fn first_lanes(count: usize) -> __m256i {
+        static LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        unsafe { _mm256_loadu_si256(LANES.as_ptr().add(8 - count.min(8)).cast()) }
+    }
+
     /// Eight floats with fused multiply-add.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2(pub(in crate::network) __m256);
 
     impl Vector for Avx2 {
         const LANES: usize = 8;
+        const ROWS: usize = 6;
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             Self(unsafe { _mm256_loadu_ps(from) })
@@ -258,8 +365,28 @@ pub(crate) mod x86 {
             Self(unsafe { _mm256_set1_ps(value) })
         }
         #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            unsafe { Self(_mm256_maskload_ps(from, first_lanes(count))) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm256_maskstore_ps(to, first_lanes(count), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {
+            unsafe { Self(_mm256_i32gather_ps::<4>(from, _mm256_loadu_si256(offsets.as_ptr().cast()))) }
+        }
+        #[inline(always)]
         unsafe fn plus_product(self, a: Self, b: Self) -> Self {
             Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
         }
         #[inline(always)]
         unsafe fn mul(self, other: Self) -> Self {

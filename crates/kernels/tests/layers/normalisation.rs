@@ -2,8 +2,9 @@
 
 use crate::{CASES, assert_close, assert_near, random_channels, random_pixels, values};
 use microtome_kernels::network::normalisation::{Affine, GradientTerms, Moments};
-use microtome_kernels::network::normalisation_channels_last::{
-    Activation, Slope, gradient_sums_on, input_gradient_on, input_gradient_over_g,
+use microtome_kernels::network::channels_last::Activation;
+use microtome_kernels::network::channels_last::normalisation::{
+    Slope, gradient_sums_on, input_gradient_on, input_gradient_over_g,
     input_gradient_over_z, moments, moments_on, normalise, normalise_in_place, normalise_on,
 };
 use microtome_kernels::network::vector::Path;

@@ -2,14 +2,15 @@
 
 use crate::{CASES, assert_close, random_channels, values};
 use microtome_kernels::Size;
-use microtome_kernels::network::pooling::{
-    Grid, Windows, average_pool_gradient_on, average_pool_on, max_pool_gradient_on, max_pool_on,
+use microtome_kernels::network::channels_last::Maps;
+use microtome_kernels::network::channels_last::pooling::{
+    Windows, average_pool_gradient_on, average_pool_on, max_pool_gradient_on, max_pool_on,
 };
 use microtome_kernels::network::vector::Path;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-fn random_case(rng: &mut ChaCha8Rng) -> (Grid, Windows) {
+fn random_case(rng: &mut ChaCha8Rng) -> (Maps, Windows) {
     let kernel_px = rng.random_range(1..=5);
     let windows = Windows {
         kernel_px,
@@ -17,11 +18,11 @@ fn random_case(rng: &mut ChaCha8Rng) -> (Grid, Windows) {
         padding_px: rng.random_range(0..=kernel_px / 2),
     };
     let size = Size::new(rng.random_range(0..=12), rng.random_range(0..=12));
-    (Grid { images: rng.random_range(0..=3), size, channels: random_channels(rng) }, windows)
+    (Maps { images: rng.random_range(0..=3), size, channels: random_channels(rng) }, windows)
 }
 
 /// For each output value: the input places of its window with their place in it, in order of rows.
-fn windows_of(grid: Grid, windows: Windows) -> Vec<Vec<(usize, u8)>> {
+fn windows_of(grid: Maps, windows: Windows) -> Vec<Vec<(usize, u8)>> {
     let pooled = windows.output(grid);
     let (width, height) = (grid.size.width_px as isize, grid.size.height_px as isize);
     let mut all = Vec::new();
@@ -85,7 +86,7 @@ fn maxima_and_their_gradients_equal_loops_over_windows() {
 
 #[test]
 fn a_window_of_minus_infinity_gives_it() {
-    let grid = Grid { images: 1, size: Size::new(3, 3), channels: 5 };
+    let grid = Maps { images: 1, size: Size::new(3, 3), channels: 5 };
     let windows = Windows { kernel_px: 3, stride_px: 2, padding_px: 1 };
     for path in Path::available() {
         let (mut output, mut winners) = ([0.0; 20], [9; 20]);

@@ -7,17 +7,18 @@ use microtome_kernels::network::loss::{
     binary_cross_entropy, sigmoid, soft_dice, softmax_cross_entropy, squared_error,
 };
 use microtome_kernels::network::normalisation::{Affine, GradientTerms};
-use microtome_kernels::network::normalisation_channels_last::{
-    Activation, Slope, gradient_sums, input_gradient, moments, normalise,
+use microtome_kernels::network::channels_last::{Activation, Maps};
+use microtome_kernels::network::channels_last::normalisation::{
+    Slope, gradient_sums, input_gradient, moments, normalise,
 };
-use microtome_kernels::network::pooling::{
-    Grid, Windows, average_pool, average_pool_gradient, max_pool, max_pool_gradient,
+use microtome_kernels::network::channels_last::pooling::{
+    Windows, average_pool, average_pool_gradient, max_pool, max_pool_gradient,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 const CHANNELS: usize = 24;
-const GRID: Grid = Grid { images: 3, size: Size { width_px: 61, height_px: 59 }, channels: CHANNELS };
+const GRID: Maps = Maps { images: 3, size: Size { width_px: 61, height_px: 59 }, channels: CHANNELS };
 
 fn normalisation(x: &[f32], gradient: &[f32]) -> Vec<f32> {
     let moments = moments(x, CHANNELS);

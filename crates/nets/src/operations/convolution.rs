@@ -2,7 +2,7 @@
 //! forward and backward call `microtome_kernels::network::channels_last`.
 
 use super::{extent, tensor};
-use burn::backend::autodiff::NodeRef;
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -12,7 +12,7 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn_flex::FlexTensor;
 use microtome_kernels::Size;
 use microtome_kernels::network::channels_last::normalisation::{
-    self, Slope, gradient_sums, input_gradient_over_z, normalise,
+    Slope, gradient_sums, input_gradient_over_z, normalise,
 };
 use microtome_kernels::network::channels_last::pooling::{Windows, max_pool, max_pool_gradient};
 use microtome_kernels::network::channels_last::{
@@ -206,7 +206,7 @@ impl Saved {
     fn backward(
         mut self,
         mut gradient: FlexTensor,
-        parents: [Option<NodeRef>; 4],
+        parents: [Option<NodeId>; 4],
         grads: &mut Gradients,
     ) -> FlexTensor {
         let affine = self.affine();
@@ -227,19 +227,19 @@ impl Saved {
         if let Some(node) = x {
             let mut dx = vec![0.0; self.shape.len()];
             input_gradient(&dz, self.shape, self.weight.storage(), self.layer, &mut dx);
-            grads.register::<Flex>(node.id, channels_last(dx, self.shape));
+            grads.register::<Flex>(node, channels_last(dx, self.shape));
         }
         if let Some(node) = weight {
             let mut dw = vec![0.0; self.layer.weights()];
             weight_gradient(self.x.storage(), &dz, self.shape, self.layer, &mut dw);
-            grads.register::<Flex>(node.id, tensor(dw, extent::<4>(&self.weight)));
+            grads.register::<Flex>(node, tensor(dw, extent::<4>(&self.weight)));
         }
         let of = |value: fn(&GradientTerms) -> f32| tensor(terms.iter().map(value).collect(), [outputs]);
         if let Some(node) = gamma {
-            grads.register::<Flex>(node.id, of(|terms| terms.gamma));
+            grads.register::<Flex>(node, of(|terms| terms.gamma));
         }
         if let Some(node) = beta {
-            grads.register::<Flex>(node.id, of(|terms| terms.beta));
+            grads.register::<Flex>(node, of(|terms| terms.beta));
         }
         gradient
     }
@@ -253,7 +253,8 @@ impl Backward<Flex, 4> for ConvNormGradient {
 
     fn backward(self, ops: Ops<Saved, 4>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
-        ops.state.backward(gradient, ops.parents, grads);
+        let parents = ops.parents.map(|parent| parent.map(|node| node.id));
+        ops.state.backward(gradient, parents, grads);
     }
 }
 
@@ -265,10 +266,10 @@ impl Backward<Flex, 5> for JoinGradient {
 
     fn backward(self, ops: Ops<Saved, 5>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let [x, weight, gamma, beta, residual] = ops.parents;
+        let [x, weight, gamma, beta, residual] = ops.parents.map(|parent| parent.map(|node| node.id));
         let gradient = ops.state.backward(gradient, [x, weight, gamma, beta], grads);
         if let Some(node) = residual {
-            grads.register::<Flex>(node.id, gradient);
+            grads.register::<Flex>(node, gradient);
         }
     }
 }

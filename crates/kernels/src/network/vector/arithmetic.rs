@@ -7,16 +7,10 @@ use super::{Array8, Vector};
 /// # Safety
 /// As for [`Vector`]: pointers must be good for the floats or bytes named, and the instruction set must be there.
 pub(crate) trait Arithmetic: Vector {
-    /// The first `count <= LANES` floats; the other lanes are zero and their memory is not touched.
-    unsafe fn load_first(from: *const f32, count: usize) -> Self;
-    /// Stores the first `count <= LANES` lanes.
-    unsafe fn store_first(self, to: *mut f32, count: usize);
     /// `LANES` bytes as numbers.
     unsafe fn load_bytes(from: *const u8) -> Self;
     /// The lanes, whole numbers in 0..=255, as `LANES` bytes.
     unsafe fn store_bytes(self, to: *mut u8);
-    unsafe fn add(self, other: Self) -> Self;
-    unsafe fn sub(self, other: Self) -> Self;
     unsafe fn div(self, other: Self) -> Self;
     unsafe fn sqrt(self) -> Self;
     /// `self` times 2 to the power of `power`, a whole number; below -126 the result may be zero, above 127 anything.
@@ -139,30 +133,12 @@ impl Arithmetic for Array8 {
         unsafe { self.mul(power.max(Self::splat(-126.0)).min(Self::splat(127.0)).exp2_whole()) }
     }
     #[inline(always)]
-    unsafe fn load_first(from: *const f32, count: usize) -> Self {
-        let mut lanes = [0.0; 8];
-        unsafe { std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count) };
-        Self(lanes)
-    }
-    #[inline(always)]
-    unsafe fn store_first(self, to: *mut f32, count: usize) {
-        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, count) };
-    }
-    #[inline(always)]
     unsafe fn load_bytes(from: *const u8) -> Self {
         Self(unsafe { from.cast::<[u8; 8]>().read_unaligned() }.map(f32::from))
     }
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8) {
         unsafe { to.cast::<[u8; 8]>().write_unaligned(self.0.map(|a| a as u8)) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        self.map2(other, |a, b| a + b)
-    }
-    #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        self.map2(other, |a, b| a - b)
     }
     #[inline(always)]
     unsafe fn div(self, other: Self) -> Self {
@@ -198,28 +174,12 @@ mod x86 {
             Self(unsafe { _mm512_scalef_ps(self.0, power.0) })
         }
         #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self {
-            Self(unsafe { _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from) })
-        }
-        #[inline(always)]
-        unsafe fn store_first(self, to: *mut f32, count: usize) {
-            unsafe { _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, self.0) }
-        }
-        #[inline(always)]
         unsafe fn load_bytes(from: *const u8) -> Self {
             unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())))) }
         }
         #[inline(always)]
         unsafe fn store_bytes(self, to: *mut u8) {
             unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
-        }
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            Self(unsafe { _mm512_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn sub(self, other: Self) -> Self {
-            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
         }
         #[inline(always)]
         unsafe fn div(self, other: Self) -> Self {
@@ -247,26 +207,10 @@ mod x86 {
         }
     }
 
-    /// A mask of the first `count <= 8` lanes.
-    #[inline(always)]
-    unsafe fn first_lanes(count: usize) -> __m256i {
-        const LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-        // SAFETY: 8 numbers from at most place 8 on.
-        unsafe { _mm256_loadu_si256(LANES.as_ptr().add(8 - count).cast()) }
-    }
-
     impl Arithmetic for Avx2 {
         #[inline(always)]
         unsafe fn scale_by_exp2(self, power: Self) -> Self {
             unsafe { self.mul(power.max(Self::splat(-126.0)).min(Self::splat(127.0)).exp2_whole()) }
-        }
-        #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self {
-            Self(unsafe { _mm256_maskload_ps(from, first_lanes(count)) })
-        }
-        #[inline(always)]
-        unsafe fn store_first(self, to: *mut f32, count: usize) {
-            unsafe { _mm256_maskstore_ps(to, first_lanes(count), self.0) }
         }
         #[inline(always)]
         unsafe fn load_bytes(from: *const u8) -> Self {
@@ -280,14 +224,6 @@ mod x86 {
                 let words = _mm_packus_epi32(low, high);
                 _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
             }
-        }
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            Self(unsafe { _mm256_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn sub(self, other: Self) -> Self {
-            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
         }
         #[inline(always)]
         unsafe fn div(self, other: Self) -> Self {

@@ -4,50 +4,13 @@
 //! equals (after ReLU, windows of zeros are common) without reading the input again. Backward, each input pixel
 //! gathers from the windows that it lies in and is written once: no order of additions to get wrong, nothing to clear.
 
-use super::lanes::{Lanes, Period, for_lanes, for_periodic_lanes};
-use super::vector::arithmetic::Arithmetic;
-use super::vector::{Path, run_on};
+use super::Maps;
+use crate::network::lanes::{Lanes, Period, for_lanes, for_periodic_lanes};
+use crate::network::vector::arithmetic::Arithmetic;
+use crate::network::vector::{Path, run_on};
 use crate::Size;
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Extent of a tensor `[images, height, width, channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grid {
-    /// Number of images.
-    pub images: usize,
-    /// Extent of one image.
-    pub size: Size,
-    /// Number of channels a pixel.
-    pub channels: usize,
-}
-
-impl Grid {
-    /// Number of values.
-    pub fn len(self) -> usize {
-        self.images * self.size.area_px() * self.channels
-    }
-
-    /// Whether the tensor holds no value.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    /// Values in one row of pixels.
-    fn row(self) -> usize {
-        self.size.width_px * self.channels
-    }
-
-    /// Image and row number of a row counted over all images.
-    fn image_and_row(self, row: usize) -> (usize, usize) {
-        (row / self.size.height_px, row % self.size.height_px)
-    }
-
-    /// Where row `y` of an image begins.
-    fn row_start(self, image: usize, y: usize) -> usize {
-        (image * self.size.height_px + y) * self.row()
-    }
-}
 
 /// Square windows, in pixels. Outside the image there is nothing that could win.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +28,7 @@ impl Windows {
     ///
     /// # Panics
     /// When a side is not 1 to 16, the stride is zero, or the padding is more than half a window.
-    pub fn output(self, grid: Grid) -> Grid {
+    pub fn output(self, grid: Maps) -> Maps {
         assert!(
             (1..=16).contains(&self.kernel_px) && self.stride_px > 0,
             "windows of 1 to 16 pixels, a stride"
@@ -75,7 +38,7 @@ impl Windows {
             Some(room) if length > 0 => room / self.stride_px + 1,
             _ => 0,
         };
-        Grid { size: Size::new(count(grid.size.width_px), count(grid.size.height_px)), ..grid }
+        Maps { size: Size::new(count(grid.size.width_px), count(grid.size.height_px)), ..grid }
     }
 
     /// The pixels of window `index` along an axis of `length` pixels.
@@ -108,7 +71,7 @@ impl Windows {
 ///
 /// # Panics
 /// When lengths and shapes disagree, or as [`Windows::output`].
-pub fn max_pool(input: &[f32], grid: Grid, windows: Windows, output: &mut [f32], winners: &mut [u8]) {
+pub fn max_pool(input: &[f32], grid: Maps, windows: Windows, output: &mut [f32], winners: &mut [u8]) {
     max_pool_on(Path::best(), input, grid, windows, output, winners);
 }
 
@@ -116,7 +79,7 @@ pub fn max_pool(input: &[f32], grid: Grid, windows: Windows, output: &mut [f32],
 pub fn max_pool_on(
     path: Path,
     input: &[f32],
-    grid: Grid,
+    grid: Maps,
     windows: Windows,
     output: &mut [f32],
     winners: &mut [u8],
@@ -148,7 +111,7 @@ pub fn max_pool_on(
 pub fn max_pool_gradient(
     gradient: &[f32],
     winners: &[u8],
-    grid: Grid,
+    grid: Maps,
     windows: Windows,
     to_input: &mut [f32],
 ) {
@@ -160,7 +123,7 @@ pub fn max_pool_gradient_on(
     path: Path,
     gradient: &[f32],
     winners: &[u8],
-    grid: Grid,
+    grid: Maps,
     windows: Windows,
     to_input: &mut [f32],
 ) {
@@ -179,10 +142,10 @@ pub fn max_pool_gradient_on(
 }
 
 run_on!(fn max_row = max_row_kernel(
-    input: &[f32], grid: Grid, windows: Windows, y: usize, rows: Range<usize>, output: &mut [f32], winners: &mut [u8],
+    input: &[f32], grid: Maps, windows: Windows, y: usize, rows: Range<usize>, output: &mut [f32], winners: &mut [u8],
 ));
 run_on!(fn gather_row = gather_row_kernel(
-    gradient: &[f32], winners: &[u8], pooled: Grid, windows: Windows, y: usize, rows: Range<usize>,
+    gradient: &[f32], winners: &[u8], pooled: Maps, windows: Windows, y: usize, rows: Range<usize>,
     to_input: &mut [f32],
 ));
 run_on!(fn add_places = add_places_kernel(values: &[f32], sums: &mut [f32]));
@@ -195,7 +158,7 @@ run_on!(fn repeat_places = repeat_places_kernel(places: &[f32], values: &mut [f3
 #[inline(always)]
 unsafe fn max_row_kernel<V: Arithmetic, const O: usize, const N: usize>(
     input: &[f32],
-    grid: Grid,
+    grid: Maps,
     windows: Windows,
     y: usize,
     rows: Range<usize>,
@@ -233,7 +196,7 @@ unsafe fn max_row_kernel<V: Arithmetic, const O: usize, const N: usize>(
 unsafe fn gather_row_kernel<V: Arithmetic, const O: usize, const N: usize>(
     gradient: &[f32],
     winners: &[u8],
-    pooled: Grid,
+    pooled: Maps,
     windows: Windows,
     y: usize,
     rows: Range<usize>,

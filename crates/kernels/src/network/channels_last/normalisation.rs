@@ -7,22 +7,12 @@
 //!
 //! Considered and skipped: keeping x̂ (one more tensor to write and to read; z and two numbers a channel give it back).
 
-use super::lanes::{Lanes, Period, for_periodic_lanes, sum_periodic_lanes};
-use super::normalisation::{Affine, GradientTerms, Moments};
-use super::vector::arithmetic::Arithmetic;
-use super::vector::{Path, run_on};
+use super::Activation;
+use crate::network::lanes::{Lanes, Period, for_periodic_lanes, sum_periodic_lanes};
+use crate::network::normalisation::{Affine, GradientTerms, Moments};
+use crate::network::vector::arithmetic::Arithmetic;
+use crate::network::vector::{Path, run_on};
 use rayon::prelude::*;
-
-/// What bends a value after normalisation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    None,
-    /// max(0, x); NaN stays NaN.
-    Relu,
-    /// x for x > 0, else eˣ − 1.
-    Elu,
-}
 
 /// Where the slope of the activation is read in the backward pass.
 #[derive(Clone, Copy, Debug)]
