@@ -17,6 +17,7 @@ pub mod normalisation;
 pub mod peak;
 pub mod tower;
 pub mod vector;
+mod winograd_line;
 
 use crate::Size;
 

@@ -1,15 +1,11 @@
 //! The transforms of Winograd's F(4×4, 3×3) for weights and their gradients, with outputs as lanes.
 
 use super::pack::{Matrix, Panel, column_offsets};
-use super::transform::{A, A2, B, B2, POINTS};
+use super::transform::POINTS;
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::run_on;
+use crate::network::winograd_line::{weight_line, weight_sums_line};
 use std::ops::Range;
-
-/// M′(p) for M(x) = x (x² − A²) (x² − B²): what divides the weights at the points 0, ±A and ±B.
-const AT_0: f32 = 1.0 / (A2 * B2);
-const AT_A: f32 = 1.0 / (2.0 * A2 * (A2 - B2));
-const AT_B: f32 = 1.0 / (2.0 * B2 * (B2 - A2));
 
 run_on!(pub(super) fn transform_weight = transform_weight_kernel(
     matrix: &Matrix<'_>,
@@ -62,23 +58,6 @@ unsafe fn transform_weight_kernel<V: Arithmetic, const OUTPUTS: usize, const VEC
     }
 }
 
-/// G g: the polynomial of coefficients `g` at each point, divided by M′.
-#[inline(always)]
-unsafe fn weight_line<V: Arithmetic>(g: [V; 3]) -> [V; 6] {
-    unsafe {
-        let even_a = g[0].mul(V::splat(AT_A)).plus_product(V::splat(A2 * AT_A), g[2]);
-        let even_b = g[0].mul(V::splat(AT_B)).plus_product(V::splat(B2 * AT_B), g[2]);
-        [
-            g[0].mul(V::splat(AT_0)),
-            even_a.plus_product(V::splat(A * AT_A), g[1]),
-            even_a.plus_product(V::splat(-A * AT_A), g[1]),
-            even_b.plus_product(V::splat(B * AT_B), g[1]),
-            even_b.plus_product(V::splat(-B * AT_B), g[1]),
-            g[2],
-        ]
-    }
-}
-
 run_on!(pub(super) fn transform_weight_sums = transform_weight_sums_kernel(
     from: &[f32],
     rows: usize,
@@ -120,16 +99,3 @@ unsafe fn transform_weight_sums_kernel<V: Arithmetic, const OUTPUTS: usize, cons
     }
 }
 
-/// Gᵀ u.
-#[inline(always)]
-unsafe fn weight_sums_line<V: Arithmetic>(u: [V; 6]) -> [V; 3] {
-    unsafe {
-        let (sum_a, difference_a) = (u[1].add(u[2]), u[1].sub(u[2]));
-        let (sum_b, difference_b) = (u[3].add(u[4]), u[3].sub(u[4]));
-        [
-            u[0].mul(V::splat(AT_0)).plus_product(V::splat(AT_A), sum_a).plus_product(V::splat(AT_B), sum_b),
-            difference_a.mul(V::splat(A * AT_A)).plus_product(V::splat(B * AT_B), difference_b),
-            u[5].plus_product(V::splat(A2 * AT_A), sum_a).plus_product(V::splat(B2 * AT_B), sum_b),
-        ]
-    }
-}

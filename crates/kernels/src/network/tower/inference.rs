@@ -3,9 +3,10 @@
 //! Without batch moments to wait for, the second convolution of a block follows the first row by row: both work
 //! on the same strand, each with a ring of three rows.
 
-use super::passes::{self, Extent, From, To};
-use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
-use super::taps::{self, Idle, Meanwhile, Taps};
+use super::forward::{Made, window};
+use super::passes::{self, Extent};
+use super::rows::{Combined, Lines, Ring, Rows, SharedRows, Strand};
+use super::taps::{self, GROUP, Meanwhile, Taps};
 use super::{Source, Tower, WIDTH, extent, head};
 use crate::memory::Unwritten;
 use crate::network::Planes;
@@ -13,6 +14,7 @@ use crate::network::normalisation::Affine;
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::{Path, run_on};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A tower with its normalisation as an affine map.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ pub struct FoldedTower {
 
 #[derive(Clone, Debug)]
 struct FoldedLayer {
-    /// `[input, ky, kx, 8]`.
+    /// `[6 points, input, kx, 8]`.
     weight: Vec<f32>,
     affine: [Affine; WIDTH],
 }
@@ -161,26 +163,43 @@ struct Block<'a> {
 }
 
 struct Scratch {
-    /// Rows of x.
+    /// Rows of x: a window of six for the first convolution, and what the second still needs for the sum.
     input: Ring,
-    /// Rows after the first convolution.
+    /// Rows after the first convolution: a window of six for the second.
     middle: Ring,
-    /// What the first convolution makes, `[8, stride]`.
+    combined: Combined,
+    combined_middle: Combined,
+    /// What the first convolution makes.
     first: Lines,
-    /// What the second convolution makes, `[8, stride]`.
+    /// What the second convolution makes.
     second: Lines,
+    products: Lines,
 }
+
+/// Rows of x that are kept: from the group whose sum goes out to the end of the next window.
+const INPUT_ROWS: usize = 4 * GROUP;
 
 impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
-        let row = || Lines::uninitialised(WIDTH * extent.stride);
+        let group = || Lines::uninitialised(GROUP * WIDTH * extent.stride);
         Self {
-            input: Ring::new(5, taps.inputs, extent.stride, taps.dilation),
-            middle: Ring::new(3, WIDTH, extent.stride, taps.dilation),
-            first: row(),
-            second: row(),
+            input: Ring::new(INPUT_ROWS, taps.inputs, extent.stride),
+            middle: Ring::new(2 * GROUP, WIDTH, extent.stride),
+            combined: Combined::new(taps.inputs, extent.stride, taps.dilation),
+            combined_middle: Combined::new(WIDTH, extent.stride, taps.dilation),
+            first: group(),
+            second: group(),
+            products: Lines::uninitialised(taps::PRODUCTS),
         }
     }
+}
+
+/// Nothing happens meanwhile.
+struct Idle;
+
+impl Meanwhile for Idle {
+    #[inline(always)]
+    unsafe fn channel<V: Arithmetic>(&mut self, _channel: usize) {}
 }
 
 run_on!(fn stem_strand = stem_strand_kernel(stem: &Stem<'_>, strand: Strand, scratch: &mut Scratch));
@@ -194,19 +213,30 @@ unsafe fn stem_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS:
     scratch: &mut Scratch,
 ) {
     let extent = &stem.extent;
-    let made = To { start: scratch.first.start_mut(), stride: extent.stride };
+    let made = Made::new(&mut scratch.first, extent);
     unsafe {
-        for index in -1..=strand.rows as isize {
-            let read = Read::new(stem.source, stem.taps.inputs, strand, index, stem.height, extent);
-            read.row::<V>(&mut scratch.input);
-            let done = index - 1;
-            if done >= 0 {
-                let (from, weight) = (scratch.input.around(done), stem.layer.weight.as_ptr());
-                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(from, weight, stem.taps, made, extent, &mut Idle);
-                let to = stem.to.row(strand.image, strand.first_y + done as usize * strand.dilation);
+        for first in (0..strand.rows).step_by(GROUP) {
+            for channel in 0..stem.taps.inputs {
+                for index in first as isize - 1..=(first + GROUP) as isize {
+                    read::<V>(stem.source, strand, index, channel, stem.height, extent, &mut scratch.input);
+                }
+                let window = window(&mut scratch.input, first as isize - 1, channel);
+                taps::combine::<V>(window, scratch.combined.channel(channel), extent.stride);
+            }
+            taps::convolve_group::<V, _, OUTPUTS, VECTORS>(
+                scratch.combined.points(),
+                stem.layer.weight.as_ptr(),
+                stem.taps,
+                made.rows(),
+                extent,
+                scratch.products.start_mut(),
+                &mut Idle,
+            );
+            for index in first..strand.rows.min(first + GROUP) {
+                let to = stem.to.row(strand.image, strand.first_y + index * strand.dilation);
                 for c in 0..WIDTH {
-                    let affine = stem.layer.affine[c];
-                    passes::bend::<V>(made.at(c, 0), affine, to.add(c * extent.stride), extent);
+                    let (row, affine) = (made.row(index - first).at(c, 0), stem.layer.affine[c]);
+                    passes::bend::<V>(row, affine, to.add(c * extent.stride), extent);
                 }
             }
         }
@@ -215,6 +245,9 @@ unsafe fn stem_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS:
 
 run_on!(fn block_strand = block_strand_kernel(block: &Block<'_>, strand: Strand, scratch: &mut Scratch));
 
+/// Group `n` of the middle is its rows `4n - 1` to `4n + 2`, so that group `n - 1` of what goes out, rows `4n - 4` to
+/// `4n - 1`, can follow as soon as it is made.
+///
 /// # Safety
 /// As for the stem.
 #[inline(always)]
@@ -223,56 +256,66 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
     strand: Strand,
     scratch: &mut Scratch,
 ) {
-    let (extent, taps, rows) = (&block.extent, block.taps, strand.rows as isize);
-    let Scratch { input, middle, first, second } = scratch;
-    let to = |lines: &mut Lines| To { start: lines.start_mut(), stride: extent.stride };
-    let (first, second) = (to(first), to(second));
-    let read = |index| Read::new(Source::Plain(block.x), WIDTH, strand, index, block.height, extent);
+    let (extent, taps) = (&block.extent, block.taps);
+    let Scratch { input, middle, combined, combined_middle, first, second, products } = scratch;
+    let (first, second) = (Made::new(first, extent), Made::new(second, extent));
+    let groups = strand.rows.div_ceil(GROUP);
     unsafe {
-        for index in -2..=0 {
-            read(index).row::<V>(input);
+        for channel in 0..WIDTH {
+            read_x::<V>(block, strand, -2..GROUP as isize, channel, input);
         }
-        // The middle is made one row ahead of what goes out, and x is read two rows ahead of the middle.
-        for index in -1..=rows {
-            let next = read(index + 2);
-            let mut meanwhile = Step {
-                to: next.place(input),
-                read: next,
-                finish: (index >= 2).then(|| Finish::new(block, strand, index - 2, input, second)),
-            };
-            if strand.y(index, block.height).is_some() {
-                let (from, weight) = (input.around(index), block.first.weight.as_ptr());
-                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(from, weight, taps, first, extent, &mut meanwhile);
-                let row = To { start: middle.row(index), stride: middle.stride };
-                for c in 0..WIDTH {
-                    passes::bend::<V>(first.at(c, 0), block.first.affine[c], row.at(c, 0), extent);
-                }
-            } else {
-                middle.clear(index);
-                for c in 0..WIDTH {
-                    meanwhile.channel::<V>(c);
-                }
+        for group in 0..=groups {
+            let begin = (group * GROUP) as isize - 1;
+            for channel in 0..WIDTH {
+                let window = window(input, begin - 1, channel);
+                taps::combine::<V>(window, combined.channel(channel), extent.stride);
             }
-            if let Some(finish) = &meanwhile.finish {
+            let finish = group.checked_sub(2).map(|done| Finish { block, strand, group: done, row: second });
+            let mut step = Step { block, strand, next: begin + 5, input: &mut *input, finish };
+            taps::convolve_group::<V, _, OUTPUTS, VECTORS>(
+                combined.points(),
+                block.first.weight.as_ptr(),
+                taps,
+                first.rows(),
+                extent,
+                products.start_mut(),
+                &mut step,
+            );
+            if let Some(finish) = &step.finish {
                 finish.head::<V>();
             }
-            if index >= 1 {
-                let (from, weight) = (middle.around(index - 1), block.second.weight.as_ptr());
-                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(from, weight, taps, second, extent, &mut Idle);
+            bend_middle::<V>(block, strand, begin, first, middle);
+            if group == 0 {
+                continue;
             }
+            for channel in 0..WIDTH {
+                let window = window(middle, begin - GROUP as isize, channel);
+                taps::combine::<V>(window, combined_middle.channel(channel), extent.stride);
+            }
+            taps::convolve_group::<V, _, OUTPUTS, VECTORS>(
+                combined_middle.points(),
+                block.second.weight.as_ptr(),
+                taps,
+                second.rows(),
+                extent,
+                products.start_mut(),
+                &mut Idle,
+            );
         }
-        let last = Finish::new(block, strand, rows - 1, input, second);
-        for c in 0..WIDTH {
-            last.channel::<V>(c);
+        let last = Finish { block, strand, group: groups - 1, row: second };
+        for channel in 0..WIDTH {
+            last.channel::<V>(channel, input);
         }
         last.head::<V>();
     }
 }
 
-/// What happens while the first convolution works: x is read, and the row before goes out.
+/// What happens while the first convolution works: x is read, and the group before goes out.
 struct Step<'a> {
-    read: Read<'a>,
-    to: To,
+    block: &'a Block<'a>,
+    strand: Strand,
+    next: isize,
+    input: &'a mut Ring,
     finish: Option<Finish<'a>>,
 }
 
@@ -280,89 +323,102 @@ impl Meanwhile for Step<'_> {
     #[inline(always)]
     unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
         unsafe {
-            self.read.channel::<V>(channel, self.to);
             if let Some(finish) = &self.finish {
-                finish.channel::<V>(channel);
+                finish.channel::<V>(channel, self.input);
+            }
+            let rows = self.next..self.next + GROUP as isize;
+            read_x::<V>(self.block, self.strand, rows, channel, self.input);
+        }
+    }
+}
+
+/// Brings a channel's rows of x into the ring.
+#[inline(always)]
+unsafe fn read_x<V: Arithmetic>(
+    block: &Block<'_>,
+    strand: Strand,
+    rows: Range<isize>,
+    channel: usize,
+    ring: &mut Ring,
+) {
+    for index in rows {
+        let source = Source::Plain(block.x);
+        unsafe { read::<V>(source, strand, index, channel, block.height, &block.extent, ring) };
+    }
+}
+
+/// Brings a channel's row `index` of the strand into the ring.
+#[inline(always)]
+unsafe fn read<V: Arithmetic>(
+    source: Source<'_>,
+    strand: Strand,
+    index: isize,
+    channel: usize,
+    height: usize,
+    extent: &Extent,
+    ring: &mut Ring,
+) {
+    // The second convolution reads one row beyond the strand, the first one row beyond that.
+    match strand.y(index, height).filter(|_| index <= strand.rows as isize + 1) {
+        None => ring.clear(index, channel),
+        Some(y) => unsafe {
+            source.read::<V>(strand.image, y, channel, ring.row(index, channel), extent);
+        },
+    }
+}
+
+/// Bends a group of what the first convolution made, from row `begin` on; zero outside the picture.
+#[inline(always)]
+unsafe fn bend_middle<V: Arithmetic>(
+    block: &Block<'_>,
+    strand: Strand,
+    begin: isize,
+    made: Made,
+    middle: &mut Ring,
+) {
+    for row in 0..GROUP {
+        let index = begin + row as isize;
+        let inside = strand.y(index, block.height).is_some();
+        for c in 0..WIDTH {
+            if inside {
+                let (from, to) = (made.row(row), middle.row(index, c));
+                unsafe { passes::bend::<V>(from.at(c, 0), block.first.affine[c], to, &block.extent) };
+            } else {
+                middle.clear(index, c);
             }
         }
     }
 }
 
-/// A row on its way into a ring.
-struct Read<'a> {
-    source: Source<'a>,
-    channels: usize,
-    image: usize,
-    index: isize,
-    y: Option<usize>,
-    extent: &'a Extent,
-}
-
-impl<'a> Read<'a> {
-    #[inline(always)]
-    fn new(
-        source: Source<'a>,
-        channels: usize,
-        strand: Strand,
-        index: isize,
-        height: usize,
-        extent: &'a Extent,
-    ) -> Self {
-        Self { source, channels, image: strand.image, index, y: strand.y(index, height), extent }
-    }
-
-    /// Its place in the ring, cleared where the picture has no such row.
-    #[inline(always)]
-    fn place(&self, ring: &mut Ring) -> To {
-        if self.y.is_none() {
-            ring.clear(self.index);
-        }
-        To { start: ring.row(self.index), stride: ring.stride }
-    }
-
-    #[inline(always)]
-    unsafe fn row<V: Arithmetic>(&self, ring: &mut Ring) {
-        let to = self.place(ring);
-        for channel in 0..self.channels {
-            unsafe { self.channel::<V>(channel, to) };
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, channel: usize, to: To) {
-        if let Some(y) = self.y {
-            unsafe { self.source.read::<V>(self.image, y, channel, to.at(channel, 0), self.extent) };
-        }
-    }
-}
-
-/// A row of a block's sum on its way out.
+/// A group of a block's sum on its way out.
 struct Finish<'a> {
     block: &'a Block<'a>,
-    image: usize,
-    y: usize,
-    base: From,
-    row: To,
+    strand: Strand,
+    group: usize,
+    row: Made,
 }
 
-impl<'a> Finish<'a> {
+impl Finish<'_> {
+    /// The group's rows, and where they lie in the picture.
     #[inline(always)]
-    fn new(block: &'a Block<'a>, strand: Strand, index: isize, input: &mut Ring, row: To) -> Self {
-        let y = strand.first_y + index as usize * strand.dilation;
-        let base = From { start: input.row(index), stride: input.stride };
-        Self { block, image: strand.image, y, base, row }
+    fn rows(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (strand, first) = (self.strand, self.group * GROUP);
+        (first..strand.rows.min(first + GROUP)).map(move |index| (index, strand.first_y + index * strand.dilation))
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, c: usize) {
+    unsafe fn channel<V: Arithmetic>(&self, c: usize, input: &mut Ring) {
         let extent = &self.block.extent;
-        unsafe {
-            let row = self.row.at(c, 0);
-            let to = match self.block.exit {
-                Exit::Rows(rows) => rows.row(self.image, self.y).add(c * extent.stride),
-                Exit::Head(_) => row,
-            };
-            passes::bend_and_add::<V>(self.base.at(c, 0), row, self.block.second.affine[c], to, extent);
+        for (index, y) in self.rows() {
+            unsafe {
+                let row = self.row.row(index % GROUP).at(c, 0);
+                let to = match self.block.exit {
+                    Exit::Rows(rows) => rows.row(self.strand.image, y).add(c * extent.stride),
+                    Exit::Head(_) => row,
+                };
+                let base = input.row(index as isize, c);
+                passes::bend_and_add::<V>(base, row, self.block.second.affine[c], to, extent);
+            }
         }
     }
 
@@ -371,11 +427,13 @@ impl<'a> Finish<'a> {
     unsafe fn head<V: Arithmetic>(&self) {
         let Exit::Head(output) = self.block.exit else { return };
         let FoldedTower { head_weight, head_bias, tower, .. } = self.block.tower;
-        for (k, weight) in head_weight.chunks_exact(WIDTH).enumerate() {
-            unsafe {
-                let to = output.start.add(output.shape.row_start(self.image, k, self.y));
-                let row = self.row.read();
-                head::map_row::<V>(row, weight, head_bias[k], tower.sigmoid, to, &self.block.extent);
+        for (index, y) in self.rows() {
+            let row = self.row.row(index % GROUP).read();
+            for (k, weight) in head_weight.chunks_exact(WIDTH).enumerate() {
+                unsafe {
+                    let to = output.start.add(output.shape.row_start(self.strand.image, k, y));
+                    head::map_row::<V>(row, weight, head_bias[k], tower.sigmoid, to, &self.block.extent);
+                }
             }
         }
     }
