@@ -10,6 +10,7 @@ use microtome_kernels::Size;
 use microtome_kernels::memory::Recycling;
 use microtome_kernels::network::Planes;
 use microtome_kernels::network::channels_last::Maps;
+use microtome_kernels::network::loss::squared_error;
 use microtome_nets::confidence::ConfidenceNetwork;
 use microtome_nets::device::training;
 use microtome_nets::inference::FoldedNetwork;
@@ -17,6 +18,7 @@ use microtome_nets::initialise::Initialiser;
 use microtome_nets::optimiser::Adam;
 use microtome_nets::resnet::{FoldedResNet, ResNet};
 use microtome_nets::weights::collect;
+use microtome_nets::with_gradient;
 use serde_json::json;
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
@@ -76,7 +78,7 @@ fn work_of(name: &str) -> Option<Box<dyn FnMut()>> {
     match name {
         "confidence-training" => {
             let network = ConfidenceNetwork::new(3, 4, &mut initialiser);
-            let forward = |network: &ConfidenceNetwork, x| network.forward_training(x).square().mean();
+            let forward = |network: &ConfidenceNetwork, x| mean_square(network.forward_training(x));
             Some(training_step(network, [10, 3, 300, 300], 2e-4, 1e-4, forward))
         }
         "confidence-inference" => {
@@ -117,8 +119,16 @@ fn training_step<M: Module + 'static>(
         let x = Tensor::<4>::from_data(TensorData::new(pictures.clone(), shape), &training());
         let loss = loss(&before, x);
         let gradients = GradientsParams::from_grads(loss.backward(), &before);
-        network = Some(adam.step(rate, penalty, before, gradients));
+        network = Some(adam.step(rate, penalty, before, vec![gradients]));
     })
+}
+
+/// mean(x²), as the losses of a training are: value and gradient in one pass over memory.
+fn mean_square(x: Tensor<4>) -> Tensor<1> {
+    let values = x.clone().inner().into_data().try_to_vec::<f32>().expect("single precision");
+    let (mut gradient, zeros) = (vec![0.0; values.len()], vec![0.0; values.len()]);
+    let value = squared_error(&values, &zeros, 1.0 / values.len() as f32, &mut gradient);
+    with_gradient(x, value as f32, gradient)
 }
 
 fn wave(length: usize) -> Vec<f32> {

@@ -13,10 +13,12 @@ pub mod similarity;
 pub use sampler::Sampler;
 pub use similarity::Similarity;
 
+use crate::operations::known_gradient::with_gradient;
 use crate::training::Learner;
 use crate::weights::floats;
+use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use loss::Crops;
+use loss::{Confidence, Crops};
 use rand_chacha::ChaCha8Rng;
 
 /// Every value of the method; the paper's are in [`ContrastiveConfig::paper`].
@@ -75,29 +77,34 @@ impl ContrastiveConfig {
 }
 
 impl ContrastiveConfig {
-    /// The loss of a batch, or none when a channel has no positive or no negative.
-    pub(crate) fn loss(
+    /// The loss of a batch and the gradients of both networks, or none when a channel has no positive or no negative.
+    pub(crate) fn gradients(
         &self,
         learner: &Learner,
         crops: &Crops,
         random: &mut ChaCha8Rng,
-    ) -> Option<Tensor<1>> {
+    ) -> Option<(f32, Vec<GradientsParams>)> {
         let shape = [crops.images, crops.channels, crops.height_px, crops.width_px];
         let pixels = TensorData::new(crops.values.clone(), shape);
         let x = Tensor::<4>::from_data(pixels, &crate::device::training());
-        let confidence = learner.confidence.forward_training(x);
+        let output = learner.confidence.forward_training(x);
+        let confidence = Confidence { channels: self.channels, values: floats(output.clone().inner()) };
         let grid = patches::Grid {
             patch_px: self.patch_px,
             stride_px: self.stride_px,
             height_px: crops.height_px,
             width_px: crops.width_px,
         };
-        let statistics = patches::statistics(&floats(confidence.clone().inner()), grid);
+        let statistics = patches::statistics(&confidence.values, grid);
         let draws = sampler::draw(self.sampler, &statistics, self.channels, grid, self.draws, random);
         if !draws.complete() {
             return None;
         }
         let anchors = loss::draw_anchors(&draws, self.anchors, random);
-        Some(loss::contrastive_loss(&confidence, crops, &draws, &anchors, learner.feature.as_ref(), self))
+        let features = learner.feature.as_ref();
+        let loss = loss::contrastive_loss(&confidence, crops, &draws, &anchors, features, self);
+        let gradients = with_gradient(output, loss.value, loss.confidence).backward();
+        let of_confidence = GradientsParams::from_grads(gradients, &learner.confidence);
+        Some((loss.value, loss.features.into_iter().chain([of_confidence]).collect()))
     }
 }

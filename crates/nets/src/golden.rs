@@ -1,13 +1,14 @@
 //! The networks, similarities, loss and optimiser against PyTorch's numbers (`tests/golden/make_golden.py`).
 
 use crate::confidence::ConfidenceNetwork;
-use crate::contrastive::loss::{Crops, contrastive_loss};
+use crate::contrastive::loss::{Confidence, Crops, contrastive_loss};
 use crate::contrastive::patches::Patch;
 use crate::contrastive::sampler::Draws;
 use crate::contrastive::{ContrastiveConfig, Similarity};
 use crate::feature::FeatureNetwork;
 use crate::inference::FoldedNetwork;
 use crate::initialise::Initialiser;
+use crate::operations::known_gradient::with_gradient;
 use crate::optimiser::Adam;
 use crate::training::Learner;
 use crate::weights::{NamedTensor, apply, collect, floats, from_safetensors};
@@ -85,8 +86,9 @@ impl Golden {
         (draws, (0..OUTPUTS).map(anchors).collect())
     }
 
-    fn loss(&self, learner: &Learner, similarity: Similarity) -> (Tensor<4>, Tensor<1>) {
-        let confidence = learner.confidence.forward_training(self.pictures());
+    /// The loss, and the gradients of both networks.
+    fn gradients(&self, learner: &Learner, similarity: Similarity) -> (f32, Vec<GradientsParams>) {
+        let output = learner.confidence.forward_training(self.pictures());
         let config = ContrastiveConfig {
             channels: OUTPUTS,
             patch_px: PATCH_PX,
@@ -95,8 +97,11 @@ impl Golden {
         };
         let (draws, anchors) = self.draws();
         let features = learner.feature.as_ref().filter(|_| similarity == Similarity::FeaturisedCosine);
+        let confidence = Confidence { channels: OUTPUTS, values: floats(output.clone().inner()) };
         let loss = contrastive_loss(&confidence, &self.crops(), &draws, &anchors, features, &config);
-        (confidence, loss)
+        let of_confidence = with_gradient(output, loss.value, loss.confidence).backward();
+        let of_confidence = GradientsParams::from_grads(of_confidence, &learner.confidence);
+        (loss.value, loss.features.into_iter().chain([of_confidence]).collect())
     }
 }
 
@@ -179,13 +184,13 @@ fn each_similarity_equals_pytorch_pair_by_pair() {
 fn the_loss_with_fixed_draws_equals_pytorch_for_each_similarity() {
     let golden = Golden::open();
     for (similarity, name) in SIMILARITIES {
-        let (_, loss) = golden.loss(&golden.learner(), similarity);
-        assert_near(&floats(loss), &golden.get(&format!("loss/{name}")).values, 1e-5, name);
+        let (loss, _) = golden.gradients(&golden.learner(), similarity);
+        assert_near(&[loss], &golden.get(&format!("loss/{name}")).values, 1e-5, name);
     }
 }
 
 struct Gradients<'a> {
-    found: &'a GradientsParams,
+    found: &'a [GradientsParams],
     path: Vec<String>,
     golden: &'a [NamedTensor],
     compared: usize,
@@ -195,7 +200,8 @@ impl ModuleVisitor for Gradients<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = self.path.join(".");
         let Some(expected) = self.golden.iter().find(|tensor| tensor.name == name) else { return };
-        let found = floats(self.found.get::<D>(param.id).unwrap_or_else(|| panic!("no gradient of {name}")));
+        let found = self.found.iter().find_map(|found| found.get::<D>(param.id));
+        let found = floats(found.unwrap_or_else(|| panic!("no gradient of {name}")));
         // A bias before a batch norm has a gradient of zero but for rounding: compared with the scale of the others.
         let largest = expected.values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         match largest < 1e-8 {
@@ -223,8 +229,7 @@ fn every_gradient_equals_pytorch() {
         (Similarity::FeaturisedCosine, "featurised_cosine", 53),
     ] {
         let learner = golden.learner();
-        let (_, loss) = golden.loss(&learner, similarity);
-        let found = GradientsParams::from_grads(loss.backward(), &learner);
+        let (_, found) = golden.gradients(&learner, similarity);
         let expected = golden.under(&format!("gradient/{name}/"));
         let mut comparison = Gradients { found: &found, path: Vec::new(), golden: &expected, compared: 0 };
         learner.visit(&mut comparison);
@@ -239,9 +244,8 @@ fn ten_steps_of_the_optimiser_equal_pytorch() {
     let mut learner = Learner { feature: None, ..golden.learner() };
     let mut losses = Vec::new();
     for _ in 0..10 {
-        let (_, loss) = golden.loss(&learner, Similarity::MeanSquaredError);
-        losses.push(floats(loss.clone())[0]);
-        let gradients = GradientsParams::from_grads(loss.backward(), &learner);
+        let (loss, gradients) = golden.gradients(&learner, Similarity::MeanSquaredError);
+        losses.push(loss);
         learner = optimiser.step(2e-4, 1e-4, learner, gradients);
     }
     assert_near(&losses, &golden.get("steps/losses").values, 1e-5, "losses");

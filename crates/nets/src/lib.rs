@@ -23,5 +23,7 @@ pub mod soft_target;
 pub mod training;
 pub mod weights;
 
+pub use operations::known_gradient::with_gradient;
+
 #[cfg(test)]
 mod golden;

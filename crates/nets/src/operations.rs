@@ -3,8 +3,7 @@
 //! Each has a plain composition of Burn's own operations beside it, for devices that our kernels do not serve.
 
 pub(crate) mod convolution;
-pub(crate) mod cross_entropy;
-pub(crate) mod patches;
+pub(crate) mod known_gradient;
 pub(crate) mod tower;
 
 use burn::tensor::TensorData;

@@ -22,13 +22,14 @@ const SECOND: &str = "adam.second.";
 const STEPS: &str = "adam.steps";
 
 impl Adam {
-    /// The network after one step of size `rate`; `penalty` is the factor of the L2 penalty.
+    /// The network after one step of size `rate`; `penalty` is the factor of the L2 penalty, and each
+    /// parameter finds its gradient in one of `gradients`.
     pub fn step<M: Module>(
         &mut self,
         rate: f64,
         penalty: f64,
         network: M,
-        gradients: GradientsParams,
+        gradients: Vec<GradientsParams>,
     ) -> M {
         self.steps += 1;
         let rule = Step { decay: Decay::Penalty(penalty), ..Step::with_learning_rate(rate) };
@@ -93,7 +94,7 @@ struct Stepper<'a> {
     rule: Step,
     number: u64,
     moments: &'a mut BTreeMap<String, [Vec<f32>; 2]>,
-    gradients: GradientsParams,
+    gradients: Vec<GradientsParams>,
     path: Vec<String>,
 }
 
@@ -107,7 +108,8 @@ impl ModuleMapper for Stepper<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
+        let found = self.gradients.iter_mut().find_map(|gradients| gradients.remove::<D>(param.id));
+        let Some(gradient) = found else { return param };
         let name = self.path.join(".");
         param.map(|tensor| {
             let (device, shape) = (tensor.device(), tensor.dims());

@@ -1,11 +1,11 @@
 //! Learning from soft targets: what a label-free method believes of the same pictures, weighed by how sure it is.
 
 use crate::confidence::ConfidenceNetwork;
-use crate::device::has_our_kernels;
-use crate::operations::cross_entropy::CrossEntropyOps;
+use crate::operations::known_gradient::with_gradient;
 use crate::training::Batch;
-use burn::backend::Dispatch;
-use burn::tensor::{Tensor, TensorData, activation};
+use crate::weights::floats;
+use burn::tensor::{Tensor, TensorData};
+use microtome_kernels::network::loss::binary_cross_entropy;
 
 /// Every value of the training on soft targets.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,25 +38,18 @@ impl SoftTargetConfig {
 
     /// Weighted binary cross entropy: Σ w·(softplus(z) − t·z) / Σ w.
     pub(crate) fn loss(&self, network: &ConfidenceNetwork, batch: &Batch) -> Tensor<1> {
-        let device = crate::device::training();
         let crops = &batch.crops;
-        let (images, height, width) = (crops.images, crops.height_px, crops.width_px);
-        let tensor = |values: &[f32], channels: usize| {
-            let data = TensorData::new(values.to_vec(), [images, channels, height, width]);
-            Tensor::<4>::from_data(data, &device)
-        };
-        let logits = network.logits_training(tensor(&crops.values, crops.channels));
-        let target = tensor(&batch.probability, self.targets);
-        let total: f64 = batch.weight.iter().map(|&w| f64::from(w)).sum::<f64>() * self.targets as f64;
-        let scale = 1.0 / total.max(1.0) as f32;
-        if !has_our_kernels(&device) {
-            let loss = activation::softplus(logits.clone(), 1.0) - target * logits;
-            return (loss * tensor(&batch.weight, 1)).sum() * scale;
-        }
+        let shape = [crops.images, crops.channels, crops.height_px, crops.width_px];
+        let x = TensorData::new(crops.values.clone(), shape);
+        let logits = network.logits_training(Tensor::<4>::from_data(x, &crate::device::training()));
+        let plane = (crops.height_px * crops.width_px).max(1);
         let of_each_target = |plane: &[f32]| plane.repeat(self.targets);
-        let weight: Vec<f32> =
-            batch.weight.chunks((height * width).max(1)).flat_map(of_each_target).collect();
-        let [logits, target, weight] = [logits, target, tensor(&weight, self.targets)].map(Tensor::into_dispatch);
-        Tensor::from_dispatch(Dispatch::weighted_cross_entropy(logits, target, weight, scale))
+        let weight: Vec<f32> = batch.weight.chunks(plane).flat_map(of_each_target).collect();
+        let total: f64 = weight.iter().map(|&w| f64::from(w)).sum();
+        let scale = 1.0 / total.max(1.0) as f32;
+        let mut gradient = vec![0.0; weight.len()];
+        let values = floats(logits.clone().inner());
+        let loss = binary_cross_entropy(&values, &batch.probability, Some(&weight), scale, &mut gradient);
+        with_gradient(logits, loss as f32, gradient)
     }
 }

@@ -16,10 +16,9 @@ use crate::initialise::Initialiser;
 use crate::optimiser::Adam;
 use crate::random::{Purpose, stream};
 use crate::soft_target::SoftTargetConfig;
-use crate::weights::{self, Weights, floats};
+use crate::weights::{self, Weights};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
 use crops::Batches;
 use microtome_vault::{Error, Result};
 use rand_chacha::ChaCha8Rng;
@@ -138,12 +137,11 @@ impl<'a> Training<'a> {
     }
 
     fn step(&mut self, batch: &crops::Batch, rate: f64, random: &mut ChaCha8Rng) -> f32 {
-        let Some(loss) = self.objective.loss(&self.learner, batch, random) else { return f32::NAN };
-        let value = floats(loss.clone())[0];
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.learner);
+        let found = self.objective.gradients(&self.learner, batch, random);
+        let Some((loss, gradients)) = found else { return f32::NAN };
         let penalty = self.objective.penalty();
         self.learner = self.optimiser.step(rate, penalty, self.learner.clone(), gradients);
-        value
+        loss
     }
 
     fn checkpoint(&self) -> Result<Checkpoint> {
@@ -230,10 +228,20 @@ impl Objective {
         }
     }
 
-    fn loss(&self, learner: &Learner, batch: &crops::Batch, random: &mut ChaCha8Rng) -> Option<Tensor<1>> {
+    /// The loss of a batch and the gradients of the networks, if the batch has any.
+    fn gradients(
+        &self,
+        learner: &Learner,
+        batch: &crops::Batch,
+        random: &mut ChaCha8Rng,
+    ) -> Option<(f32, Vec<GradientsParams>)> {
         match self {
-            Self::Contrastive(config) => config.loss(learner, &batch.crops, random),
-            Self::SoftTarget(config) => Some(config.loss(&learner.confidence, batch)),
+            Self::Contrastive(config) => config.gradients(learner, &batch.crops, random),
+            Self::SoftTarget(config) => {
+                let loss = config.loss(&learner.confidence, batch);
+                let value = weights::floats(loss.clone())[0];
+                Some((value, vec![GradientsParams::from_grads(loss.backward(), &learner.confidence)]))
+            }
         }
     }
 }

@@ -15,10 +15,11 @@
 //! a ring are all it needs, whatever its dilation.
 //!
 //! Reading order: [`rows`](self) (memory), `passes` (what happens to a row), `taps` (the convolution), `forward`,
-//! `backward`, `head`, `inference`.
+//! `backward`, `head`; `groups` and `inference`.
 
 mod backward;
 mod forward;
+mod groups;
 mod head;
 mod inference;
 mod passes;

@@ -3,13 +3,13 @@
 use super::patches::Patch;
 use super::sampler::Draws;
 use super::{ContrastiveConfig, Similarity};
-use crate::device::has_our_kernels;
 use crate::feature::FeatureNetwork;
-use crate::operations::patches::{PatchOps, Patches};
-use burn::backend::Dispatch;
+use crate::weights::floats;
+use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
 
 /// A batch of crops: `values` is `[images, channels, height, width]`, after the ε transform.
 #[derive(Clone, Debug)]
@@ -35,27 +35,67 @@ pub fn draw_anchors(draws: &Draws, anchors: usize, random: &mut ChaCha8Rng) -> V
     draws.positives.iter().map(of_channel).collect()
 }
 
-/// Σ over channels of intra + `inter_weight` · inter, each divided by anchors² · images; a scalar.
+/// Confidence maps: `values` is `[images, channels, height, width]`.
+#[derive(Clone, Debug)]
+pub struct Confidence {
+    /// Number of output channels K.
+    pub channels: usize,
+    /// The confidences.
+    pub values: Vec<f32>,
+}
+
+/// A loss and its gradients.
+pub struct Loss {
+    /// The loss.
+    pub value: f32,
+    /// Towards the confidence, `[images, channels, height, width]`.
+    pub confidence: Vec<f32>,
+    /// Towards the feature network's parameters.
+    pub features: Option<GradientsParams>,
+}
+
+/// Σ over channels of intra + `inter_weight` · inter, each divided by anchors² · images, with its gradients.
 ///
 /// intra: −Σ_a Σ_{p ∈ P_c} log(e^{s(a,p)} / Σ_{q ∈ N_c} e^{s(a,q)}); inter has the positives of the other channels
 /// in the denominator.
 ///
-/// # Shapes
-/// - confidence `[images, K, height, width]`
+/// Patches are small, maps are large: patches are cut out first, differentiated alone, and their gradients are added
+/// back where they were cut.
 pub fn contrastive_loss(
-    confidence: &Tensor<4>,
+    confidence: &Confidence,
     crops: &Crops,
     draws: &Draws,
     anchors: &[Vec<usize>],
     features: Option<&FeatureNetwork>,
     config: &ContrastiveConfig,
-) -> Tensor<1> {
+) -> Loss {
     let cutter = Cutter { confidence, crops, patch_px: config.patch_px, features };
-    let all = |parity: &[Vec<Patch>]| -> Vec<Tensor<2>> {
-        parity.iter().enumerate().map(|(channel, patches)| cutter.attended(channel, patches)).collect()
+    let cut = |parity: &[Vec<Patch>]| -> Vec<Cut> {
+        parity.iter().enumerate().map(|(channel, patches)| cutter.cut(channel, patches)).collect()
     };
-    let (positives, negatives) = (all(&draws.positives), all(&draws.negatives));
-    let mut total = Tensor::<1>::zeros([1], &confidence.device());
+    let (positives, negatives) = (cut(&draws.positives), cut(&draws.negatives));
+    let attended = |cuts: &[Cut]| cuts.iter().map(|cut| cutter.attended(cut)).collect::<Vec<_>>();
+    let total = sum_over_channels(&attended(&positives), &attended(&negatives), anchors, config);
+    let total = total / ((config.anchors * config.anchors * crops.images) as f32);
+    let value = floats(total.clone())[0];
+    let mut gradients = total.backward();
+    let mut to_confidence = vec![0.0; confidence.values.len()];
+    for cut in positives.into_iter().chain(negatives) {
+        if let Some(gradient) = cut.confidence.grad_remove(&mut gradients) {
+            cutter.add_back(&cut.starts, &floats(gradient), &mut to_confidence);
+        }
+    }
+    let features = features.map(|features| GradientsParams::from_grads(gradients, features));
+    Loss { value, confidence: to_confidence, features }
+}
+
+fn sum_over_channels(
+    positives: &[Tensor<2>],
+    negatives: &[Tensor<2>],
+    anchors: &[Vec<usize>],
+    config: &ContrastiveConfig,
+) -> Tensor<1> {
+    let mut total = Tensor::<1>::zeros([1], &crate::device::training());
     for channel in 0..positives.len() {
         let contrast = Contrast::new(&positives[channel], &anchors[channel], config.similarity);
         total = total + contrast.against(&negatives[channel]);
@@ -65,7 +105,7 @@ pub fn contrastive_loss(
             total = total + contrast.against(&others) * config.inter_weight;
         }
     }
-    total / ((config.anchors * config.anchors * crops.images) as f32)
+    total
 }
 
 /// The anchors of a channel and how alike they are to its positives.
@@ -97,23 +137,48 @@ impl Contrast {
     }
 }
 
+/// Patches of one channel.
+struct Cut {
+    /// Where each patch begins in the maps.
+    starts: Vec<usize>,
+    /// Where each patch begins in the pictures' first colour.
+    picture_starts: Vec<usize>,
+    /// `[patches, patch²]`, where differentiation ends.
+    confidence: Tensor<2>,
+}
+
 /// Cuts attended patches: picture × confidence of a channel.
 struct Cutter<'a> {
-    confidence: &'a Tensor<4>,
+    confidence: &'a Confidence,
     crops: &'a Crops,
     patch_px: usize,
     features: Option<&'a FeatureNetwork>,
 }
 
 impl Cutter<'_> {
+    fn cut(&self, channel: usize, patches: &[Patch]) -> Cut {
+        let Crops { height_px, width_px, channels, .. } = *self.crops;
+        let start = |patch: &Patch, planes: usize, plane: usize| {
+            ((patch.image * planes + plane) * height_px + patch.top_px) * width_px + patch.left_px
+        };
+        let starts: Vec<usize> =
+            patches.iter().map(|patch| start(patch, self.confidence.channels, channel)).collect();
+        let mut values = Vec::with_capacity(patches.len() * self.patch_px * self.patch_px);
+        for &start in &starts {
+            self.rows(start).for_each(|row| values.extend_from_slice(&self.confidence.values[row]));
+        }
+        let data = TensorData::new(values, [patches.len(), self.patch_px * self.patch_px]);
+        let confidence = Tensor::from_data(data, &crate::device::training()).require_grad();
+        let picture_starts = patches.iter().map(|patch| start(patch, channels, 0)).collect();
+        Cut { starts, picture_starts, confidence }
+    }
+
     /// `[patches, channels × patch²]`, or `[patches, 32]` where a feature network looks at them.
-    fn attended(&self, channel: usize, patches: &[Patch]) -> Tensor<2> {
-        let device = self.confidence.device();
-        let (count, pixels) = (patches.len(), self.patch_px * self.patch_px);
-        let channels = self.crops.channels;
-        let confidence = self.confidence_patches(channel, patches).reshape([count, 1, pixels]);
-        let picture = TensorData::new(self.picture_patches(patches), [count, channels, pixels]);
-        let attended = Tensor::<3>::from_data(picture, &device) * confidence;
+    fn attended(&self, cut: &Cut) -> Tensor<2> {
+        let (count, pixels, channels) = (cut.starts.len(), self.patch_px * self.patch_px, self.crops.channels);
+        let picture = TensorData::new(self.picture_patches(cut), [count, channels, pixels]);
+        let picture = Tensor::<3>::from_data(picture, &crate::device::training());
+        let attended = picture * cut.confidence.clone().reshape([count, 1, pixels]);
         match self.features {
             None => attended.reshape([count, channels * pixels]),
             Some(features) => {
@@ -122,44 +187,31 @@ impl Cutter<'_> {
         }
     }
 
-    /// `[patches, patch²]` of a channel's confidence.
-    fn confidence_patches(&self, channel: usize, patches: &[Patch]) -> Tensor<2> {
-        let [_, outputs, height, width] = self.confidence.dims();
-        let start = |patch: &Patch| {
-            ((patch.image * outputs + channel) * height + patch.top_px) * width + patch.left_px
-        };
-        let starts: Vec<usize> = patches.iter().map(start).collect();
-        if has_our_kernels(&self.confidence.device()) {
-            let patches = Patches { starts, side_px: self.patch_px, width_px: width };
-            let maps = self.confidence.clone().into_dispatch();
-            return Tensor::from_dispatch(Dispatch::cut_patches(maps, patches));
-        }
-        let pixels = self.patch_px * self.patch_px;
-        let pixel = |index: usize| index / self.patch_px * width + index % self.patch_px;
-        let indices: Vec<i32> =
-            starts.iter().flat_map(|start| (0..pixels).map(move |index| (start + pixel(index)) as i32)).collect();
-        let indices = TensorData::new(indices, [patches.len() * pixels]);
-        let indices = Tensor::<1, Int>::from_data(indices, &self.confidence.device());
-        self.confidence.clone().flatten::<1>(0, 3).select(0, indices).reshape([patches.len(), pixels])
-    }
-
     /// The colours of each patch, channel by channel.
-    fn picture_patches(&self, patches: &[Patch]) -> Vec<f32> {
+    fn picture_patches(&self, cut: &Cut) -> Vec<f32> {
         let crops = self.crops;
-        let mut values = Vec::with_capacity(patches.len() * crops.channels * self.patch_px * self.patch_px);
-        for patch in patches {
+        let plane = crops.height_px * crops.width_px;
+        let mut values = Vec::with_capacity(cut.starts.len() * crops.channels * self.patch_px * self.patch_px);
+        for start in &cut.picture_starts {
             for channel in 0..crops.channels {
-                for start in self.row_starts(patch, patch.image * crops.channels + channel) {
-                    values.extend_from_slice(&crops.values[start..start + self.patch_px]);
-                }
+                let rows = self.rows(start + channel * plane);
+                rows.for_each(|row| values.extend_from_slice(&crops.values[row]));
             }
         }
         values
     }
 
-    fn row_starts(&self, patch: &Patch, plane: usize) -> impl Iterator<Item = usize> + use<> {
-        let (height, width, patch_px) = (self.crops.height_px, self.crops.width_px, self.patch_px);
-        let Patch { top_px, left_px, .. } = *patch;
-        (0..patch_px).map(move |y| (plane * height + top_px + y) * width + left_px)
+    /// Patches may overlap: their gradients add up, in the order of the patches.
+    fn add_back(&self, starts: &[usize], gradient: &[f32], sums: &mut [f32]) {
+        let rows = starts.iter().flat_map(|&start| self.rows(start));
+        for (row, gradient) in rows.zip(gradient.chunks_exact(self.patch_px)) {
+            sums[row].iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
+        }
+    }
+
+    /// The rows of a patch that begins at `start`.
+    fn rows(&self, start: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (patch_px, width_px) = (self.patch_px, self.crops.width_px);
+        (0..patch_px).map(move |y| start + y * width_px..start + y * width_px + patch_px)
     }
 }

@@ -2,10 +2,9 @@
 //! made while it is read, the gradients of its input and of its weights come from the same rows, and what the
 //! normalisation below needs is summed on the way out.
 
-use super::forward::{Made, window};
-use super::passes::{self, Extent, LaneSums};
-use super::rows::{Combined, LINE, Lines, Ring, Rows, SharedRows, Strand};
-use super::taps::{self, GROUP, Meanwhile, Taps, WINDOW};
+use super::passes::{self, Extent, From, LaneSums, To};
+use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
+use super::taps::{self, Meanwhile, Taps};
 use super::{Source, WIDTH};
 use crate::network::normalisation::{Affine, GradientTerms};
 use crate::network::vector::arithmetic::Arithmetic;
@@ -40,7 +39,7 @@ pub(super) struct Convolution<'a> {
     pub(super) terms: &'a [GradientTerms; WIDTH],
     pub(super) input: Source<'a>,
     pub(super) outgoing: Outgoing<'a>,
-    /// Turned round: `[6 points, output, kx, 8 inputs]`.
+    /// Turned round: `[output, ky, kx, 8 inputs]`.
     pub(super) weight: &'a [f32],
     pub(super) taps: Taps,
     pub(super) images: usize,
@@ -59,79 +58,44 @@ pub(super) struct Sums {
 impl Convolution<'_> {
     pub(super) fn run(&self, path: Path) -> Sums {
         let strands = Strand::all(self.images, self.height, self.taps.dilation);
-        let tasks: Vec<(Vec<f32>, LaneSums)> = strands
+        let tasks: Vec<(Vec<f64>, LaneSums)> = strands
             .into_par_iter()
             .map_init(
                 || Scratch::new(self.taps, &self.extent),
                 |scratch, strand| {
                     let mut below = LaneSums::default();
-                    let mut weight = vec![0.0; taps::sums_len(self.taps.inputs) * LINE];
-                    backward_strand(path, self, strand, scratch, &mut weight, &mut below);
-                    (weight, below)
+                    scratch.weight.fill(0.0);
+                    backward_strand(path, self, strand, scratch, &mut below);
+                    (taps::unpacked_gradient(&scratch.weight, self.taps.inputs), below)
                 },
             )
             .collect();
-        let (weight, below): (Vec<Vec<f32>>, Vec<LaneSums>) = tasks.into_iter().unzip();
-        let weight = taps::unpacked_gradient(&taps::added(&weight, self.taps.inputs), self.taps.inputs);
+        let weight = (0..self.taps.inputs * WIDTH * taps::TAPS)
+            .map(|i| tasks.iter().map(|(weight, _)| weight[i]).sum::<f64>() as f32)
+            .collect();
+        let below: Vec<LaneSums> = tasks.into_iter().map(|(_, below)| below).collect();
         Sums { weight, below: super::channel_sums(&below) }
     }
 }
 
-/// Rows of the input that are kept: a window of six, and the group before, whose gradient is still to be sent on.
-const INPUT_ROWS: usize = 13;
-
 struct Scratch {
-    /// Rows of dz: a window of six.
+    /// Rows of dz.
     gradients: Ring,
+    /// Rows of the input.
     input: Ring,
-    /// Zeros, `[stride]`.
-    zeros: Lines,
-    /// dz for the gradient of the input, and for that of the weights.
-    combined: [Combined; 2],
-    combined_input: Combined,
-    /// Two groups of rows of the gradient towards the input: one is made while the other is sent on.
+    /// Two rows of the gradient towards the input, `[8, stride]` each: one is made while the other is sent on.
     made: [Lines; 2],
-    products: Lines,
+    weight: Vec<f32>,
 }
 
 impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
-        let group = || Lines::uninitialised(GROUP * WIDTH * extent.stride);
-        let combined = |channels| Combined::new(channels, extent.stride, taps.dilation);
+        let row = || Lines::uninitialised(WIDTH * extent.stride);
         Self {
-            gradients: Ring::new(WINDOW, WIDTH, extent.stride),
-            input: Ring::new(INPUT_ROWS, taps.inputs, extent.stride),
-            zeros: Lines::zeros(extent.stride),
-            combined: [combined(WIDTH), combined(WIDTH)],
-            combined_input: combined(taps.inputs),
-            made: [group(), group()],
-            products: Lines::uninitialised(taps::PRODUCTS),
-        }
-    }
-
-    /// Combines the rows of the group that begins at row `first`.
-    #[inline(always)]
-    unsafe fn combine<V: Arithmetic>(&mut self, layer: &Convolution<'_>, strand: Strand, first: usize) {
-        let (stride, begin) = (layer.extent.stride, first as isize - 1);
-        unsafe {
-            for channel in 0..WIDTH {
-                let window = window(&mut self.gradients, begin, channel);
-                if !matches!(layer.outgoing, Outgoing::Nowhere) {
-                    taps::combine::<V>(window, self.combined[0].channel(channel), stride);
-                }
-                // The row after the strand's last belongs to another strand's sums.
-                let mut group = [window[1], window[2], window[3], window[4]];
-                for (index, row) in group.iter_mut().enumerate() {
-                    if first + index >= strand.rows {
-                        *row = self.zeros.start();
-                    }
-                }
-                taps::combine_gradient::<V>(group, self.combined[1].channel(channel), stride);
-            }
-            for channel in 0..layer.taps.inputs {
-                let window = window(&mut self.input, begin, channel);
-                taps::combine::<V>(window, self.combined_input.channel(channel), stride);
-            }
+            gradients: Ring::new(4, WIDTH, extent.stride, taps.dilation),
+            input: Ring::new(3, taps.inputs, extent.stride, taps.dilation),
+            made: [row(), row()],
+            weight: vec![0.0; taps::lane_sums_len(taps.inputs)],
         }
     }
 }
@@ -140,7 +104,6 @@ run_on!(fn backward_strand = backward_strand_kernel(
     layer: &Convolution<'_>,
     strand: Strand,
     scratch: &mut Scratch,
-    weight: &mut [f32],
     below: &mut LaneSums,
 ));
 
@@ -151,64 +114,50 @@ unsafe fn backward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECT
     layer: &Convolution<'_>,
     strand: Strand,
     scratch: &mut Scratch,
-    weight: &mut [f32],
     below: &mut LaneSums,
 ) {
-    let extent = &layer.extent;
-    let made = [0, 1].map(|which: usize| Made::new(&mut scratch.made[which], extent));
+    let (extent, rows) = (&layer.extent, strand.rows as isize);
+    let Scratch { gradients, input, made, weight } = scratch;
+    let made = [0, 1].map(|which: usize| To { start: made[which].start_mut(), stride: extent.stride });
     let turned = Taps { inputs: WIDTH, ..layer.taps };
     unsafe {
-        for index in -1..=GROUP as isize {
-            for channel in 0..WIDTH {
-                read::<V>(layer, strand, index, channel, &mut scratch.gradients, &mut scratch.input);
-            }
+        for index in -1..=1 {
+            Gradient::new(layer, strand, index, gradients).row::<V>();
         }
-        for first in (0..strand.rows).step_by(GROUP) {
-            scratch.combine::<V>(layer, strand, first);
-            let which = first / GROUP % 2;
-            let mut step = Step {
-                layer,
-                strand,
-                next: (first + GROUP) as isize,
-                gradients: &mut scratch.gradients,
-                input: &mut scratch.input,
-                done: first.checked_sub(GROUP).map(|before| Done { first: before, made: made[1 - which] }),
+        Input::new(layer, strand, 0, input).row::<V>();
+        for index in 0..rows {
+            let around = gradients.around(index);
+            let mut meanwhile = Step {
+                gradient: Gradient::new(layer, strand, index + 2, gradients),
+                input: Input::new(layer, strand, index + 1, input),
+                send: (index > 0)
+                    .then(|| Send::new(layer, strand, index - 1, made[(index as usize + 1) % 2], input)),
                 below: &mut *below,
             };
             if matches!(layer.outgoing, Outgoing::Nowhere) {
                 for channel in 0..WIDTH {
-                    step.channel::<V>(channel);
+                    meanwhile.channel::<V>(channel);
                 }
             } else {
-                taps::convolve_group::<V, _, OUTPUTS, VECTORS>(
-                    scratch.combined[0].points(),
-                    layer.weight.as_ptr(),
-                    turned,
-                    made[which].rows(),
-                    extent,
-                    scratch.products.start_mut(),
-                    &mut step,
-                );
+                let (weight, to) = (layer.weight.as_ptr(), made[index as usize % 2]);
+                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(around, weight, turned, to, extent, &mut meanwhile);
             }
-            let (input, gradients) = (scratch.combined_input.points(), scratch.combined[1].points());
-            taps::weight_gradient_group::<V, OUTPUTS>(input, gradients, layer.taps, weight.as_mut_ptr(), extent);
+            let row = From { start: input.row(index), stride: input.stride };
+            taps::weight_gradient_row::<V, OUTPUTS>(row, around, layer.taps, weight.as_mut_ptr(), extent);
         }
-        let last = (strand.rows - 1) / GROUP;
-        let done = Done { first: last * GROUP, made: made[last % 2] };
+        let last = Send::new(layer, strand, rows - 1, made[(rows as usize + 1) % 2], input);
         for channel in 0..WIDTH {
-            done.send::<V>(layer, strand, channel, &mut scratch.input, below);
+            last.channel::<V>(channel, below);
         }
     }
 }
 
-/// What a strand does while a group is convolved: the rows of the next are made, the group before is sent on.
+/// What a strand does while a row is convolved: the row of dz after the next and the next row of the input are made,
+/// the row before is sent on.
 struct Step<'a> {
-    layer: &'a Convolution<'a>,
-    strand: Strand,
-    next: isize,
-    gradients: &'a mut Ring,
-    input: &'a mut Ring,
-    done: Option<Done>,
+    gradient: Gradient<'a>,
+    input: Input<'a>,
+    send: Option<Send<'a>>,
     below: &'a mut LaneSums,
 }
 
@@ -216,89 +165,130 @@ impl Meanwhile for Step<'_> {
     #[inline(always)]
     unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
         unsafe {
-            if let Some(done) = &self.done {
-                done.send::<V>(self.layer, self.strand, channel, self.input, self.below);
+            self.gradient.channel::<V>(channel);
+            self.input.channel::<V>(channel);
+            if let Some(send) = &self.send {
+                send.channel::<V>(channel, self.below);
             }
-            if self.next < self.strand.rows as isize {
-                for index in self.next + 1..=self.next + GROUP as isize {
-                    read::<V>(self.layer, self.strand, index, channel, self.gradients, self.input);
+        }
+    }
+}
+
+/// A row of dz on its way into the ring.
+struct Gradient<'a> {
+    layer: &'a Convolution<'a>,
+    image: usize,
+    y: Option<usize>,
+    to: To,
+}
+
+impl<'a> Gradient<'a> {
+    #[inline(always)]
+    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, ring: &mut Ring) -> Self {
+        let y = strand.y(index, layer.height).filter(|_| index <= strand.rows as isize);
+        if y.is_none() {
+            ring.clear(index);
+        }
+        Self { layer, image: strand.image, y, to: To { start: ring.row(index), stride: ring.stride } }
+    }
+
+    #[inline(always)]
+    unsafe fn row<V: Arithmetic>(&self) {
+        for channel in 0..WIDTH {
+            unsafe { self.channel::<V>(channel) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
+        let Some(y) = self.y else { return };
+        let (extent, terms) = (&self.layer.extent, &self.layer.terms[channel]);
+        unsafe {
+            let row = |rows: &Rows| rows.row(self.image, y).add(channel * extent.stride);
+            let (z, to) = (row(self.layer.z), self.to.at(channel, 0));
+            match self.layer.incoming {
+                Incoming::OfBent { g, affine } => {
+                    passes::gradient_of_bent::<V>(row(g), z, affine[channel], terms, to, extent);
+                }
+                Incoming::OfNormalised { g } => {
+                    passes::gradient_of_normalised::<V>(row(g), z, terms, to, extent);
                 }
             }
         }
     }
 }
 
-/// Makes a channel's row `index` of dz and of the input.
-#[inline(always)]
-unsafe fn read<V: Arithmetic>(
-    layer: &Convolution<'_>,
-    strand: Strand,
-    index: isize,
-    channel: usize,
-    gradients: &mut Ring,
-    input: &mut Ring,
-) {
-    let y = strand.y(index, layer.height).filter(|_| index <= strand.rows as isize);
-    let has_input = channel < layer.taps.inputs;
-    let Some(y) = y else {
-        gradients.clear(index, channel);
-        if has_input {
-            input.clear(index, channel);
+/// A row of the input on its way into the ring.
+struct Input<'a> {
+    layer: &'a Convolution<'a>,
+    image: usize,
+    y: Option<usize>,
+    to: To,
+}
+
+impl<'a> Input<'a> {
+    #[inline(always)]
+    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, ring: &mut Ring) -> Self {
+        let y = strand.y(index, layer.height).filter(|_| index < strand.rows as isize);
+        Self { layer, image: strand.image, y, to: To { start: ring.row(index), stride: ring.stride } }
+    }
+
+    #[inline(always)]
+    unsafe fn row<V: Arithmetic>(&self) {
+        for channel in 0..WIDTH {
+            unsafe { self.channel::<V>(channel) };
         }
-        return;
-    };
-    let (extent, terms) = (&layer.extent, &layer.terms[channel]);
-    unsafe {
-        let row = |rows: &Rows| rows.row(strand.image, y).add(channel * extent.stride);
-        let (z, to) = (row(layer.z), gradients.row(index, channel));
-        match layer.incoming {
-            Incoming::OfBent { g, affine } => {
-                passes::gradient_of_bent::<V>(row(g), z, affine[channel], terms, to, extent);
-            }
-            Incoming::OfNormalised { g } => {
-                passes::gradient_of_normalised::<V>(row(g), z, terms, to, extent);
-            }
-        }
-        if has_input {
-            layer.input.read::<V>(strand.image, y, channel, input.row(index, channel), extent);
+    }
+
+    #[inline(always)]
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
+        let Some(y) = self.y else { return };
+        if channel < self.layer.taps.inputs {
+            let to = unsafe { self.to.at(channel, 0) };
+            unsafe { self.layer.input.read::<V>(self.image, y, channel, to, &self.layer.extent) };
         }
     }
 }
 
-/// A group of rows of the gradient towards the input that is made, from row `first` of the strand on.
-struct Done {
-    first: usize,
-    made: Made,
+/// A row of the gradient towards the input, handed on.
+struct Send<'a> {
+    layer: &'a Convolution<'a>,
+    image: usize,
+    y: usize,
+    gradient: To,
+    input: From,
 }
 
-impl Done {
-    /// Hands a channel of the rows on.
+impl<'a> Send<'a> {
     #[inline(always)]
-    unsafe fn send<V: Arithmetic>(
-        &self,
-        layer: &Convolution<'_>,
+    fn new(
+        layer: &'a Convolution<'a>,
         strand: Strand,
-        channel: usize,
+        index: isize,
+        gradient: To,
         input: &mut Ring,
-        below: &mut LaneSums,
-    ) {
-        let (extent, sums) = (&layer.extent, &mut below[channel]);
-        for index in self.first..strand.rows.min(self.first + GROUP) {
-            let y = strand.first_y + index * strand.dilation;
-            unsafe {
-                let from = |rows: &Rows| rows.row(strand.image, y).add(channel * extent.stride);
-                let to = |rows: SharedRows| rows.row(strand.image, y).add(channel * extent.stride);
-                let gradient = self.made.row(index - self.first).at(channel, 0);
-                match layer.outgoing {
-                    Outgoing::Nowhere => {}
-                    Outgoing::ThroughBend { z, to: rows } => {
-                        let input = input.row(index as isize, channel);
-                        passes::through_bend::<V>(gradient, input, from(z), to(rows), extent, sums);
-                    }
-                    Outgoing::Joined { total, z, affine } => {
-                        let (total, affine) = (to(total), affine[channel]);
-                        passes::join_and_sum::<V>(gradient, total, total, from(z), affine, extent, sums);
-                    }
+    ) -> Self {
+        let y = strand.first_y + index as usize * strand.dilation;
+        let input = From { start: input.row(index), stride: input.stride };
+        Self { layer, image: strand.image, y, gradient, input }
+    }
+
+    #[inline(always)]
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize, below: &mut LaneSums) {
+        let (extent, sums) = (&self.layer.extent, &mut below[channel]);
+        unsafe {
+            let from = |rows: &Rows| rows.row(self.image, self.y).add(channel * extent.stride);
+            let to = |rows: SharedRows| rows.row(self.image, self.y).add(channel * extent.stride);
+            let gradient = self.gradient.at(channel, 0);
+            match self.layer.outgoing {
+                Outgoing::Nowhere => {}
+                Outgoing::ThroughBend { z, to: rows } => {
+                    let input = self.input.at(channel, 0);
+                    passes::through_bend::<V>(gradient, input, from(z), to(rows), extent, sums);
+                }
+                Outgoing::Joined { total, z, affine } => {
+                    let total = to(total);
+                    passes::join_and_sum::<V>(gradient, total, total, from(z), affine[channel], extent, sums);
                 }
             }
         }

@@ -2,8 +2,8 @@
 //! moments are summed while it is written.
 
 use super::passes::{self, Extent, LaneSums, To};
-use super::rows::{Combined, Lines, Ring, Rows, SharedRows, Strand};
-use super::taps::{self, GROUP, Meanwhile, Taps, WINDOW};
+use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
+use super::taps::{self, Meanwhile, Taps};
 use super::{Source, WIDTH};
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::{Path, run_on};
@@ -19,7 +19,7 @@ pub(super) struct Input<'a> {
 /// A convolution in training.
 pub(super) struct Convolution<'a> {
     pub(super) input: Input<'a>,
-    /// `[6 points, input, kx, 8]`.
+    /// `[input, ky, kx, 8]`.
     pub(super) weight: &'a [f32],
     pub(super) taps: Taps,
     pub(super) images: usize,
@@ -47,23 +47,15 @@ impl Convolution<'_> {
 }
 
 struct Scratch {
-    /// Rows of the input: a window of six.
-    input: Ring,
-    combined: Combined,
-    /// Two groups of rows of z, `[4, 8, stride]` each: one is made while the other is kept.
+    ring: Ring,
+    /// Two rows of z, `[8, stride]` each: one is made while the other is kept.
     made: [Lines; 2],
-    products: Lines,
 }
 
 impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
-        let group = || Lines::uninitialised(GROUP * WIDTH * extent.stride);
-        Self {
-            input: Ring::new(WINDOW, taps.inputs, extent.stride),
-            combined: Combined::new(taps.inputs, extent.stride, taps.dilation),
-            made: [group(), group()],
-            products: Lines::uninitialised(taps::PRODUCTS),
-        }
+        let row = || Lines::uninitialised(WIDTH * extent.stride);
+        Self { ring: Ring::new(4, taps.inputs, extent.stride, taps.dilation), made: [row(), row()] }
     }
 }
 
@@ -85,56 +77,37 @@ unsafe fn forward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTO
     z: SharedRows,
     sums: &mut LaneSums,
 ) {
-    let extent = &layer.extent;
-    let Scratch { input, combined, made, products } = scratch;
-    let made = [0, 1].map(|which: usize| Made::new(&mut made[which], extent));
+    let (extent, rows) = (&layer.extent, strand.rows as isize);
+    let Scratch { ring, made } = scratch;
+    let made = [0, 1].map(|which: usize| To { start: made[which].start_mut(), stride: extent.stride });
     unsafe {
-        for index in -1..=GROUP as isize {
-            for channel in 0..layer.taps.inputs {
-                read::<V>(layer, strand, index, channel, input);
-            }
+        for index in -1..=1 {
+            Read::new(layer, strand, index, ring).row::<V>();
         }
-        for first in (0..strand.rows).step_by(GROUP) {
-            for channel in 0..layer.taps.inputs {
-                let window = window(input, first as isize - 1, channel);
-                taps::combine::<V>(window, combined.channel(channel), extent.stride);
-            }
-            let which = first / GROUP % 2;
-            let mut step = Step {
-                layer,
-                strand,
-                next: (first + GROUP) as isize,
-                input: &mut *input,
-                done: first.checked_sub(GROUP).map(|before| Done { first: before, made: made[1 - which] }),
-                z,
+        for index in 0..rows {
+            let mut meanwhile = Step {
+                read: Read::new(layer, strand, index + 2, ring),
+                keep: (index > 0).then(|| Keep::new(strand, index - 1, made[(index as usize + 1) % 2], z)),
+                extent,
                 sums: &mut *sums,
             };
-            taps::convolve_group::<V, _, OUTPUTS, VECTORS>(
-                combined.points(),
-                layer.weight.as_ptr(),
-                layer.taps,
-                made[which].rows(),
-                extent,
-                products.start_mut(),
-                &mut step,
-            );
+            let from = ring.around(index);
+            let weight = layer.weight.as_ptr();
+            let to = made[index as usize % 2];
+            taps::convolve_row::<V, _, OUTPUTS, VECTORS>(from, weight, layer.taps, to, extent, &mut meanwhile);
         }
-        let last = (strand.rows - 1) / GROUP;
-        let done = Done { first: last * GROUP, made: made[last % 2] };
+        let last = Keep::new(strand, rows - 1, made[(rows as usize + 1) % 2], z);
         for channel in 0..WIDTH {
-            done.keep::<V>(layer, strand, channel, z, sums);
+            last.channel::<V>(channel, extent, sums);
         }
     }
 }
 
-/// What a strand does while a group is convolved: the input of the next is read, the group before goes to memory.
+/// What a strand does while a row is convolved: the row after the next is read, the row before goes to memory.
 struct Step<'a> {
-    layer: &'a Convolution<'a>,
-    strand: Strand,
-    next: isize,
-    input: &'a mut Ring,
-    done: Option<Done>,
-    z: SharedRows,
+    read: Read<'a>,
+    keep: Option<Keep>,
+    extent: &'a Extent,
     sums: &'a mut LaneSums,
 }
 
@@ -142,100 +115,82 @@ impl Meanwhile for Step<'_> {
     #[inline(always)]
     unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
         unsafe {
-            if let Some(done) = &self.done {
-                done.keep::<V>(self.layer, self.strand, channel, self.z, self.sums);
-            }
-            if channel < self.layer.taps.inputs && self.next < self.strand.rows as isize {
-                for index in self.next + 1..=self.next + GROUP as isize {
-                    read::<V>(self.layer, self.strand, index, channel, self.input);
-                }
+            self.read.channel::<V>(channel);
+            if let Some(keep) = &self.keep {
+                keep.channel::<V>(channel, self.extent, self.sums);
             }
         }
     }
 }
 
-/// Brings a channel's row `index` of the strand into the ring, and keeps it if it is one of the strand's own.
-#[inline(always)]
-unsafe fn read<V: Arithmetic>(
-    layer: &Convolution<'_>,
-    strand: Strand,
-    index: isize,
-    channel: usize,
-    ring: &mut Ring,
-) {
-    let extent = &layer.extent;
-    let y = strand.y(index, layer.height).filter(|_| index <= strand.rows as isize);
-    let Some(y) = y else { return ring.clear(index, channel) };
-    let to = ring.row(index, channel);
-    unsafe {
-        layer.input.source.read::<V>(strand.image, y, channel, to, extent);
-        if let Some(keep) = layer.input.keep
-            && index >= 0
-            && index < strand.rows as isize
-        {
-            passes::copy::<V>(to, keep.row(strand.image, y).add(channel * extent.stride), extent);
+/// A row on its way into the ring.
+struct Read<'a> {
+    layer: &'a Convolution<'a>,
+    image: usize,
+    /// None outside the picture, where the row is zero already.
+    y: Option<usize>,
+    to: To,
+    /// Where the row is written down, if it is one of the strand's own.
+    keep: Option<*mut f32>,
+}
+
+impl<'a> Read<'a> {
+    #[inline(always)]
+    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, ring: &mut Ring) -> Self {
+        let y = strand.y(index, layer.height).filter(|_| index <= strand.rows as isize);
+        if y.is_none() {
+            ring.clear(index);
+        }
+        let own = index >= 0 && index < strand.rows as isize;
+        let keep = match (layer.input.keep, y) {
+            (Some(keep), Some(y)) if own => Some(keep.row(strand.image, y)),
+            _ => None,
+        };
+        Self { layer, image: strand.image, y, to: To { start: ring.row(index), stride: ring.stride }, keep }
+    }
+
+    #[inline(always)]
+    unsafe fn row<V: Arithmetic>(&self) {
+        for channel in 0..self.layer.taps.inputs {
+            unsafe { self.channel::<V>(channel) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
+        let Some(y) = self.y else { return };
+        if channel >= self.layer.taps.inputs {
+            return;
+        }
+        let extent = &self.layer.extent;
+        unsafe {
+            let to = self.to.at(channel, 0);
+            self.layer.input.source.read::<V>(self.image, y, channel, to, extent);
+            if let Some(keep) = self.keep {
+                passes::copy::<V>(to, keep.add(channel * extent.stride), extent);
+            }
         }
     }
 }
 
-/// The six rows of a channel from row `first` on.
-#[inline(always)]
-pub(super) fn window(ring: &mut Ring, first: isize, channel: usize) -> [*const f32; WINDOW] {
-    let mut rows = [std::ptr::null(); WINDOW];
-    for (index, row) in rows.iter_mut().enumerate() {
-        *row = ring.row(first + index as isize, channel).cast_const();
-    }
-    rows
+/// A row of z on its way to memory.
+struct Keep {
+    from: To,
+    to: *mut f32,
 }
 
-/// A group of rows that a convolution makes, `[4, 8, stride]`.
-#[derive(Clone, Copy)]
-pub(super) struct Made {
-    start: *mut f32,
-    stride: usize,
-}
-
-impl Made {
-    pub(super) fn new(lines: &mut Lines, extent: &Extent) -> Self {
-        Self { start: lines.start_mut(), stride: extent.stride }
+impl Keep {
+    #[inline(always)]
+    fn new(strand: Strand, index: isize, from: To, z: SharedRows) -> Self {
+        let y = strand.first_y + index as usize * strand.dilation;
+        Self { from, to: z.row(strand.image, y) }
     }
 
     #[inline(always)]
-    pub(super) fn row(self, index: usize) -> To {
-        // SAFETY: one of the four rows.
-        To { start: unsafe { self.start.add(index * WIDTH * self.stride) }, stride: self.stride }
-    }
-
-    #[inline(always)]
-    pub(super) fn rows(self) -> [To; GROUP] {
-        [self.row(0), self.row(1), self.row(2), self.row(3)]
-    }
-}
-
-/// A group of rows of z that is made, from row `first` of the strand on.
-struct Done {
-    first: usize,
-    made: Made,
-}
-
-impl Done {
-    #[inline(always)]
-    unsafe fn keep<V: Arithmetic>(
-        &self,
-        layer: &Convolution<'_>,
-        strand: Strand,
-        channel: usize,
-        z: SharedRows,
-        sums: &mut LaneSums,
-    ) {
-        let extent = &layer.extent;
-        for index in self.first..strand.rows.min(self.first + GROUP) {
-            let y = strand.first_y + index * strand.dilation;
-            unsafe {
-                let from = self.made.row(index - self.first).at(channel, 0);
-                let to = z.row(strand.image, y).add(channel * extent.stride);
-                passes::keep_and_sum::<V>(from, to, extent, &mut sums[channel]);
-            }
+    unsafe fn channel<V: Arithmetic>(&self, channel: usize, extent: &Extent, sums: &mut LaneSums) {
+        unsafe {
+            let to = self.to.add(channel * extent.stride);
+            passes::keep_and_sum::<V>(self.from.at(channel, 0), to, extent, &mut sums[channel]);
         }
     }
 }

@@ -3,10 +3,10 @@
 //! Without batch moments to wait for, the second convolution of a block follows the first row by row: both work
 //! on the same strand, each with a ring of three rows.
 
-use super::forward::{Made, window};
+use super::groups::{self, Combined, GROUP, Made, Window, window};
 use super::passes::{self, Extent};
-use super::rows::{Combined, Lines, Ring, Rows, SharedRows, Strand};
-use super::taps::{self, GROUP, Meanwhile, Taps};
+use super::rows::{Lines, Rows, SharedRows, Strand};
+use super::taps::{Idle, Meanwhile, TAPS, Taps};
 use super::{Source, Tower, WIDTH, extent, head};
 use crate::memory::Unwritten;
 use crate::network::Planes;
@@ -50,8 +50,8 @@ impl FoldedTower {
         assert_eq!(head_bias.len(), tower.outputs, "the head has a bias an output");
         let fold = |(index, (weight, affine)): (usize, &(&[f32], [Affine; WIDTH]))| {
             let inputs = tower.inputs_of(index);
-            assert_eq!(weight.len(), inputs * WIDTH * taps::TAPS, "the weight of layer {index} has its shape");
-            FoldedLayer { weight: taps::packed(weight, inputs), affine: *affine }
+            assert_eq!(weight.len(), inputs * WIDTH * TAPS, "the weight of layer {index} has its shape");
+            FoldedLayer { weight: groups::packed(weight, inputs), affine: *affine }
         };
         let layers = layers.iter().enumerate().map(fold).collect();
         Self { layers, head_weight: head_weight.to_vec(), head_bias: head_bias.to_vec(), tower }
@@ -164,9 +164,9 @@ struct Block<'a> {
 
 struct Scratch {
     /// Rows of x: a window of six for the first convolution, and what the second still needs for the sum.
-    input: Ring,
+    input: Window,
     /// Rows after the first convolution: a window of six for the second.
-    middle: Ring,
+    middle: Window,
     combined: Combined,
     combined_middle: Combined,
     /// What the first convolution makes.
@@ -183,23 +183,15 @@ impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
         let group = || Lines::uninitialised(GROUP * WIDTH * extent.stride);
         Self {
-            input: Ring::new(INPUT_ROWS, taps.inputs, extent.stride),
-            middle: Ring::new(2 * GROUP, WIDTH, extent.stride),
+            input: Window::new(INPUT_ROWS, taps.inputs, extent.stride),
+            middle: Window::new(2 * GROUP, WIDTH, extent.stride),
             combined: Combined::new(taps.inputs, extent.stride, taps.dilation),
             combined_middle: Combined::new(WIDTH, extent.stride, taps.dilation),
             first: group(),
             second: group(),
-            products: Lines::uninitialised(taps::PRODUCTS),
+            products: Lines::uninitialised(groups::PRODUCTS),
         }
     }
-}
-
-/// Nothing happens meanwhile.
-struct Idle;
-
-impl Meanwhile for Idle {
-    #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&mut self, _channel: usize) {}
 }
 
 run_on!(fn stem_strand = stem_strand_kernel(stem: &Stem<'_>, strand: Strand, scratch: &mut Scratch));
@@ -221,9 +213,9 @@ unsafe fn stem_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS:
                     read::<V>(stem.source, strand, index, channel, stem.height, extent, &mut scratch.input);
                 }
                 let window = window(&mut scratch.input, first as isize - 1, channel);
-                taps::combine::<V>(window, scratch.combined.channel(channel), extent.stride);
+                groups::combine::<V>(window, scratch.combined.channel(channel), extent.stride);
             }
-            taps::convolve_group::<V, _, OUTPUTS, VECTORS>(
+            groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
                 scratch.combined.points(),
                 stem.layer.weight.as_ptr(),
                 stem.taps,
@@ -268,11 +260,11 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
             let begin = (group * GROUP) as isize - 1;
             for channel in 0..WIDTH {
                 let window = window(input, begin - 1, channel);
-                taps::combine::<V>(window, combined.channel(channel), extent.stride);
+                groups::combine::<V>(window, combined.channel(channel), extent.stride);
             }
             let finish = group.checked_sub(2).map(|done| Finish { block, strand, group: done, row: second });
             let mut step = Step { block, strand, next: begin + 5, input: &mut *input, finish };
-            taps::convolve_group::<V, _, OUTPUTS, VECTORS>(
+            groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
                 combined.points(),
                 block.first.weight.as_ptr(),
                 taps,
@@ -290,9 +282,9 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
             }
             for channel in 0..WIDTH {
                 let window = window(middle, begin - GROUP as isize, channel);
-                taps::combine::<V>(window, combined_middle.channel(channel), extent.stride);
+                groups::combine::<V>(window, combined_middle.channel(channel), extent.stride);
             }
-            taps::convolve_group::<V, _, OUTPUTS, VECTORS>(
+            groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
                 combined_middle.points(),
                 block.second.weight.as_ptr(),
                 taps,
@@ -315,7 +307,7 @@ struct Step<'a> {
     block: &'a Block<'a>,
     strand: Strand,
     next: isize,
-    input: &'a mut Ring,
+    input: &'a mut Window,
     finish: Option<Finish<'a>>,
 }
 
@@ -339,7 +331,7 @@ unsafe fn read_x<V: Arithmetic>(
     strand: Strand,
     rows: Range<isize>,
     channel: usize,
-    ring: &mut Ring,
+    ring: &mut Window,
 ) {
     for index in rows {
         let source = Source::Plain(block.x);
@@ -356,7 +348,7 @@ unsafe fn read<V: Arithmetic>(
     channel: usize,
     height: usize,
     extent: &Extent,
-    ring: &mut Ring,
+    ring: &mut Window,
 ) {
     // The second convolution reads one row beyond the strand, the first one row beyond that.
     match strand.y(index, height).filter(|_| index <= strand.rows as isize + 1) {
@@ -374,7 +366,7 @@ unsafe fn bend_middle<V: Arithmetic>(
     strand: Strand,
     begin: isize,
     made: Made,
-    middle: &mut Ring,
+    middle: &mut Window,
 ) {
     for row in 0..GROUP {
         let index = begin + row as isize;
@@ -407,7 +399,7 @@ impl Finish<'_> {
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, c: usize, input: &mut Ring) {
+    unsafe fn channel<V: Arithmetic>(&self, c: usize, input: &mut Window) {
         let extent = &self.block.extent;
         for (index, y) in self.rows() {
             unsafe {

@@ -80,6 +80,61 @@ pub(super) unsafe fn clear_tail<V: Arithmetic>(row: *mut f32, extent: &Extent) {
     }
 }
 
+/// Two running sums, each in two registers in turn: one would wait for itself.
+struct Pair<V> {
+    first: [V; 2],
+    second: [V; 2],
+}
+
+impl<V: Arithmetic> Pair<V> {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        unsafe { Self { first: [V::zero(); 2], second: [V::zero(); 2] } }
+    }
+
+    /// Adds a to the first and a·b to the second sum.
+    #[inline(always)]
+    unsafe fn add(&mut self, turn: usize, a: V, b: V) {
+        unsafe {
+            self.first[turn] = self.first[turn].add(a);
+            self.second[turn] = self.second[turn].plus_product(a, b);
+        }
+    }
+
+    /// Adds the sums to the lanes.
+    #[inline(always)]
+    unsafe fn add_to(self, [first, second]: &mut [[f32; LINE]; 2]) {
+        unsafe {
+            for (registers, lanes) in [(self.first, first), (self.second, second)] {
+                let sum = registers[0].add(registers[1]);
+                V::load(lanes.as_ptr()).add(sum).store(lanes.as_mut_ptr());
+            }
+        }
+    }
+}
+
+/// Runs the body for each vector of a row, two at a time; `turn` is 0 or 1, a constant.
+macro_rules! in_turns {
+    ($V:ident, $stride:expr, |$turn:ident, $x:ident| $body:expr) => {{
+        let mut at = 0;
+        while at + 2 * $V::LANES <= $stride {
+            {
+                let ($turn, $x) = (0, at);
+                $body;
+            }
+            {
+                let ($turn, $x) = (1, at + $V::LANES);
+                $body;
+            }
+            at += 2 * $V::LANES;
+        }
+        if at < $stride {
+            let ($turn, $x) = (0, at);
+            $body;
+        }
+    }};
+}
+
 #[inline(always)]
 pub(super) unsafe fn copy<V: Arithmetic>(from: *const f32, to: *mut f32, extent: &Extent) {
     unsafe {
@@ -130,16 +185,13 @@ pub(super) unsafe fn keep_and_sum<V: Arithmetic>(
 ) {
     unsafe {
         clear_tail::<V>(z, extent);
-        let [sum, squares] = sums;
-        let (mut s, mut q) = (V::load(sum.as_ptr()), V::load(squares.as_ptr()));
-        for x in (0..extent.stride).step_by(V::LANES) {
+        let mut pair = Pair::<V>::zero();
+        in_turns!(V, extent.stride, |turn, x| {
             let z = V::load(z.add(x));
-            s = s.add(z);
-            q = q.plus_product(z, z);
+            pair.add(turn, z, z);
             z.store(to.add(x));
-        }
-        s.store(sum.as_mut_ptr());
-        q.store(squares.as_mut_ptr());
+        });
+        pair.add_to(sums);
     }
 }
 
@@ -198,17 +250,14 @@ pub(super) unsafe fn through_bend<V: Arithmetic>(
     unsafe {
         clear_tail::<V>(g, extent);
         let one = V::splat(1.0);
-        let [sum, products] = sums;
-        let (mut s, mut p) = (V::load(sum.as_ptr()), V::load(products.as_ptr()));
-        for x in (0..extent.stride).step_by(V::LANES) {
+        let mut pair = Pair::<V>::zero();
+        in_turns!(V, extent.stride, |turn, x| {
             let y = V::load(bent.add(x));
             let g = V::load(g.add(x)).mul(y.where_positive(one, y.add(one)));
-            s = s.add(g);
-            p = p.plus_product(g, V::load(z.add(x)));
+            pair.add(turn, g, V::load(z.add(x)));
             g.store(to.add(x));
-        }
-        s.store(sum.as_mut_ptr());
-        p.store(products.as_mut_ptr());
+        });
+        pair.add_to(sums);
     }
 }
 
@@ -226,17 +275,14 @@ pub(super) unsafe fn join_and_sum<V: Arithmetic>(
     unsafe {
         clear_tail::<V>(g, extent);
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
-        let [sum, products] = sums;
-        let (mut s, mut p) = (V::load(sum.as_ptr()), V::load(products.as_ptr()));
-        for x in (0..extent.stride).step_by(V::LANES) {
+        let mut pair = Pair::<V>::zero();
+        in_turns!(V, extent.stride, |turn, x| {
             let joined = V::load(g.add(x)).add(V::load(base.add(x)));
             joined.store(total.add(x));
             let z = V::load(z.add(x));
             let g = joined.mul(shift.plus_product(z, scale).elu_slope());
-            s = s.add(g);
-            p = p.plus_product(g, z);
-        }
-        s.store(sum.as_mut_ptr());
-        p.store(products.as_mut_ptr());
+            pair.add(turn, g, z);
+        });
+        pair.add_to(sums);
     }
 }

@@ -5,9 +5,7 @@
 
 use super::WIDTH;
 use super::passes::From;
-use super::taps::GROUP;
 use crate::Size;
-use crate::network::winograd_line::POINTS;
 use std::mem::MaybeUninit;
 
 /// Floats in a cache line, and in the widest vector.
@@ -138,10 +136,8 @@ impl Strand {
             for phase in 0..dilation.min(height) {
                 let rows = (height - phase).div_ceil(dilation);
                 let parts = rows.div_ceil(MOST_ROWS);
-                let groups = rows.div_ceil(GROUP);
                 for part in 0..parts {
-                    let [begin, end] =
-                        [part, part + 1].map(|part| (groups * part / parts * GROUP).min(rows));
+                    let (begin, end) = (rows * part / parts, rows * (part + 1) / parts);
                     let first_y = phase + begin * dilation;
                     strands.push(Self { image, first_y, rows: end - begin, dilation });
                 }
@@ -151,68 +147,45 @@ impl Strand {
     }
 }
 
-/// Some rows of a strand in turn, `[slots, channels, stride]`.
+/// Some rows in turn, each `[channels, stride]` with zeros between the channels for the taps that reach out.
 pub(super) struct Ring {
     values: Lines,
-    stride: usize,
+    /// From a channel to the next.
+    pub(super) stride: usize,
+    pad: usize,
     channels: usize,
     slots: usize,
 }
 
 impl Ring {
-    pub(super) fn new(slots: usize, channels: usize, stride: usize) -> Self {
-        Self { values: Lines::zeros(slots * channels * stride), stride, channels, slots }
-    }
-
-    /// Row `index` of a channel, `[stride]`.
-    #[inline(always)]
-    pub(super) fn row(&mut self, index: isize, channel: usize) -> *mut f32 {
-        let slot = index.rem_euclid(self.slots as isize) as usize;
-        // SAFETY: a row of the ring.
-        unsafe { self.values.start_mut().add((slot * self.channels + channel) * self.stride) }
-    }
-
-    /// Makes row `index` of a channel zero.
-    #[inline(always)]
-    pub(super) fn clear(&mut self, index: isize, channel: usize) {
-        let (start, floats) = (self.row(index, channel), self.stride);
-        // SAFETY: one row of the ring.
-        unsafe { start.write_bytes(0, floats) };
-    }
-}
-
-/// Combined rows `[6 points, channels, stride]`, with zeros between the channels for the taps that reach out.
-pub(super) struct Combined {
-    values: Lines,
-    stride: usize,
-    pad: usize,
-    channels: usize,
-}
-
-impl Combined {
-    /// Room for rows of `row_stride` and taps that reach `dilation` to each side.
-    pub(super) fn new(channels: usize, row_stride: usize, dilation: usize) -> Self {
+    /// A ring for rows of `row_stride` and taps that reach `dilation` to each side.
+    pub(super) fn new(slots: usize, channels: usize, row_stride: usize, dilation: usize) -> Self {
         let pad = dilation.next_multiple_of(LINE);
         let stride = row_stride + pad;
-        Self { values: Lines::zeros(POINTS * channels * stride + 2 * pad), stride, pad, channels }
+        Self { values: Lines::zeros((slots * channels * stride) + 2 * pad), stride, pad, channels, slots }
     }
 
-    /// The rows of all points.
+    /// Row `index`, at its first channel's first pixel.
     #[inline(always)]
-    pub(super) fn points(&self) -> [From; POINTS] {
-        // SAFETY: `pad` floats before the first row and after the last belong to the room too.
-        let start = unsafe { self.values.start().add(self.pad) };
-        let (step, stride) = (self.channels * self.stride, self.stride);
-        std::array::from_fn(|point| From { start: unsafe { start.add(point * step) }, stride })
+    pub(super) fn row(&mut self, index: isize) -> *mut f32 {
+        let slot = index.rem_euclid(self.slots as isize) as usize;
+        // SAFETY: a slot of the ring; `pad` floats before it and after it belong to the ring too.
+        unsafe { self.values.start_mut().add(self.pad + slot * self.channels * self.stride) }
     }
 
-    /// Where a channel of each point is written.
+    /// The rows before, at and after `index`.
     #[inline(always)]
-    pub(super) fn channel(&mut self, channel: usize) -> [*mut f32; POINTS] {
-        // SAFETY: as above.
-        let start = unsafe { self.values.start_mut().add(self.pad + channel * self.stride) };
-        let step = self.channels * self.stride;
-        std::array::from_fn(|point| unsafe { start.add(point * step) })
+    pub(super) fn around(&mut self, index: isize) -> [From; 3] {
+        let stride = self.stride;
+        let row = |ring: &mut Self, index| From { start: ring.row(index).cast_const(), stride };
+        [row(self, index - 1), row(self, index), row(self, index + 1)]
+    }
+
+    /// Makes row `index` zero.
+    pub(super) fn clear(&mut self, index: isize) {
+        let (start, floats) = (self.row(index), self.channels * self.stride);
+        // SAFETY: one slot with the padding behind each channel, which is zero already.
+        unsafe { start.write_bytes(0, floats - self.pad) };
     }
 }
 

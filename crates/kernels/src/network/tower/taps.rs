@@ -1,11 +1,4 @@
-//! The 3×3 dilated convolution of four rows of a strand, and the gradient of its weights.
-//!
-//! Down the strand it is Winograd's F(4, 3): six rows of the input are combined into six others, each of which is
-//! convolved along the row only, and the six results are combined into four rows of the output. That is half the
-//! multiplications of the plain sum. Along the row the taps stay as they are: any dilation is a shift.
-//!
-//! Considered and skipped: F(2, 3) (two thirds of the multiplications), transforms in both directions (pixels that are
-//! a dilation apart in a row do not share a vector).
+//! The 3×3 dilated convolution of one row and the gradient of its weights, from rows in a ring.
 
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
@@ -13,43 +6,26 @@ use super::WIDTH;
 use super::passes::{Extent, From, To};
 use super::rows::LINE;
 use crate::network::vector::arithmetic::Arithmetic;
-use crate::network::vector::{Array8, Vector};
-use crate::network::winograd_line::{
-    POINTS, gradient_line, input_line, output_line, weight_line, weight_sums_line,
-};
 
 /// Taps of a kernel.
 pub(super) const TAPS: usize = 9;
-/// Rows that are convolved at a time.
-pub(super) const GROUP: usize = 4;
-/// Rows that they read.
-pub(super) const WINDOW: usize = GROUP + 2;
 
-/// Transformed weights, `[6 points, input, kx, 8 outputs]`, from `[8 outputs, inputs, 3, 3]`.
+/// Weights as `[input, ky, kx, 8 outputs]`, from `[8 outputs, inputs, 3, 3]`.
 pub(super) fn packed(weight: &[f32], inputs: usize) -> Vec<f32> {
-    transformed(inputs, |output, input, tap| weight[(output * inputs + input) * TAPS + tap])
+    let mut values = vec![0.0; weight.len()];
+    for (index, &value) in weight.iter().enumerate() {
+        let (output, tap) = (index / (inputs * TAPS), index % (inputs * TAPS));
+        values[tap * WIDTH + output] = value;
+    }
+    values
 }
 
-/// The weights of the gradient towards the input: inputs and outputs change places, the kernel is turned round.
+/// The weights of the gradient towards the input, packed: inputs and outputs change places, the kernel is turned round.
 pub(super) fn packed_for_gradient(weight: &[f32]) -> Vec<f32> {
-    transformed(WIDTH, |input, output, tap| weight[(output * WIDTH + input) * TAPS + TAPS - 1 - tap])
-}
-
-fn transformed(inputs: usize, weight: impl Fn(usize, usize, usize) -> f32) -> Vec<f32> {
-    let mut values = vec![0.0; POINTS * inputs * 3 * WIDTH];
-    for input in 0..inputs {
-        for kx in 0..3 {
-            // SAFETY: the portable path needs no instruction set; each store is within the values.
-            unsafe {
-                let column = |ky: usize| -> [f32; WIDTH] {
-                    std::array::from_fn(|output| weight(output, input, ky * 3 + kx))
-                };
-                let column = [0, 1, 2].map(|ky| Array8::load(column(ky).as_ptr()));
-                for (point, value) in weight_line(column).into_iter().enumerate() {
-                    value.store(values[((point * inputs + input) * 3 + kx) * WIDTH..].as_mut_ptr());
-                }
-            }
-        }
+    let mut values = vec![0.0; weight.len()];
+    for (index, &value) in weight.iter().enumerate() {
+        let (output, input, tap) = (index / (WIDTH * TAPS), index / TAPS % WIDTH, index % TAPS);
+        values[(output * TAPS + TAPS - 1 - tap) * WIDTH + input] = value;
     }
     values
 }
@@ -69,82 +45,44 @@ pub(super) trait Meanwhile {
     unsafe fn channel<V: Arithmetic>(&mut self, channel: usize);
 }
 
-/// Combines the six rows of a channel's window for the convolution.
-#[inline(always)]
-pub(super) unsafe fn combine<V: Arithmetic>(window: [*const f32; WINDOW], to: [*mut f32; POINTS], stride: usize) {
-    unsafe {
-        for x in (0..stride).step_by(V::LANES) {
-            let mut rows = [V::zero(); WINDOW];
-            for row in 0..WINDOW {
-                rows[row] = V::load(window[row].add(x));
-            }
-            let combined = input_line(rows);
-            for point in 0..POINTS {
-                combined[point].store(to[point].add(x));
-            }
-        }
-    }
+/// Nothing.
+pub(super) struct Idle;
+
+impl Meanwhile for Idle {
+    #[inline(always)]
+    unsafe fn channel<V: Arithmetic>(&mut self, _channel: usize) {}
 }
 
-/// Combines four rows of a channel's gradient for the gradient of the weights.
+/// Writes `[8, stride]`: the convolution of the rows above, at and below. The tail beyond the width is not cleared.
 #[inline(always)]
-pub(super) unsafe fn combine_gradient<V: Arithmetic>(
-    group: [*const f32; GROUP],
-    to: [*mut f32; POINTS],
-    stride: usize,
-) {
-    unsafe {
-        for x in (0..stride).step_by(V::LANES) {
-            let mut rows = [V::zero(); GROUP];
-            for row in 0..GROUP {
-                rows[row] = V::load(group[row].add(x));
-            }
-            let combined = gradient_line(rows);
-            for point in 0..POINTS {
-                combined[point].store(to[point].add(x));
-            }
-        }
-    }
-}
-
-/// Floats of the scratch of [`convolve_group`].
-pub(super) const PRODUCTS: usize = POINTS * WIDTH * 2 * LINE;
-
-/// Writes four rows `[8, stride]` from the combined rows. Their tails beyond the width are not cleared.
-///
-/// `products` is scratch of [`PRODUCTS`] floats.
-#[inline(always)]
-pub(super) unsafe fn convolve_group<V: Arithmetic, M: Meanwhile, const OUTPUTS: usize, const VECTORS: usize>(
-    combined: [From; POINTS],
+pub(super) unsafe fn convolve_row<V: Arithmetic, M: Meanwhile, const OUTPUTS: usize, const VECTORS: usize>(
+    rows: [From; 3],
     weight: *const f32,
     taps: Taps,
-    to: [To; GROUP],
+    to: To,
     extent: &Extent,
-    products: *mut f32,
     meanwhile: &mut M,
 ) {
     let blocks = WIDTH / OUTPUTS * (extent.stride / (VECTORS * V::LANES));
     let (mut block, mut channel) = (0, 0);
     unsafe {
-        let mut x = 0;
-        while x + VECTORS * V::LANES <= extent.stride {
-            for first in (0..WIDTH).step_by(OUTPUTS) {
+        for first_output in (0..WIDTH).step_by(OUTPUTS) {
+            let weight = weight.add(first_output);
+            let to = To { start: to.at(first_output, 0), stride: to.stride };
+            let mut x = 0;
+            while x + VECTORS * V::LANES <= extent.stride {
                 while channel * blocks < block * WIDTH {
                     meanwhile.channel::<V>(channel);
                     channel += 1;
                 }
                 block += 1;
-                convolve_block::<V, OUTPUTS, VECTORS>(combined, weight.add(first), taps, products, x);
-                finish_block::<V, OUTPUTS, VECTORS>(products, to, first, x);
+                convolve_block::<V, OUTPUTS, VECTORS>(rows, weight, taps, to, x);
+                x += VECTORS * V::LANES;
             }
-            x += VECTORS * V::LANES;
-        }
-        while x < extent.stride {
-            for first in (0..WIDTH).step_by(OUTPUTS) {
-                convolve_block::<V, OUTPUTS, 1>(combined, weight.add(first), taps, products, x);
-                finish_block::<V, OUTPUTS, 1>(products, to, first, x);
+            while x < extent.stride {
+                convolve_block::<V, OUTPUTS, 1>(rows, weight, taps, to, x);
+                x += V::LANES;
             }
-            x += V::LANES;
         }
         while channel < WIDTH {
             meanwhile.channel::<V>(channel);
@@ -153,21 +91,20 @@ pub(super) unsafe fn convolve_group<V: Arithmetic, M: Meanwhile, const OUTPUTS: 
     }
 }
 
-/// For each point, `OUTPUTS × VECTORS` accumulators stay in registers over all inputs and taps.
+/// `OUTPUTS × VECTORS` accumulators stay in registers over all inputs and taps.
 #[inline(always)]
 unsafe fn convolve_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
-    combined: [From; POINTS],
+    rows: [From; 3],
     mut weight: *const f32,
     taps: Taps,
-    products: *mut f32,
+    to: To,
     x: usize,
 ) {
     unsafe {
-        for point in 0..POINTS {
-            let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
-            let mut row = combined[point].at(0, x).sub(taps.dilation);
-            for _ in 0..taps.inputs {
-                let mut from = row;
+        let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
+        for input in 0..taps.inputs {
+            for row in rows {
+                let mut from = row.at(input, x).sub(taps.dilation);
                 for _ in 0..3 {
                     let mut pixels = [V::zero(); VECTORS];
                     for v in 0..VECTORS {
@@ -182,64 +119,39 @@ unsafe fn convolve_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usi
                     weight = weight.add(WIDTH);
                     from = from.add(taps.dilation);
                 }
-                row = row.add(combined[point].stride);
-            }
-            let to = products.add(point * OUTPUTS * VECTORS * V::LANES);
-            for o in 0..OUTPUTS {
-                for v in 0..VECTORS {
-                    sums[o][v].store(to.add((o * VECTORS + v) * V::LANES));
-                }
             }
         }
-    }
-}
-
-/// Combines the products of all points into four rows.
-#[inline(always)]
-unsafe fn finish_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
-    products: *const f32,
-    to: [To; GROUP],
-    first: usize,
-    x: usize,
-) {
-    unsafe {
         for o in 0..OUTPUTS {
             for v in 0..VECTORS {
-                let mut values = [V::zero(); POINTS];
-                for point in 0..POINTS {
-                    values[point] = V::load(products.add(((point * OUTPUTS + o) * VECTORS + v) * V::LANES));
-                }
-                let rows = output_line(values);
-                for row in 0..GROUP {
-                    rows[row].store(to[row].at(first + o, x + v * V::LANES));
-                }
+                sums[o][v].store(to.at(o, x + v * V::LANES));
             }
         }
     }
 }
 
-/// Sums of the weights' gradient before their transform, `[6 points, input, 8 outputs, kx]`.
-pub(super) fn sums_len(inputs: usize) -> usize {
-    POINTS * inputs * WIDTH * 3
+/// Lane sums of the weights' gradient, `[input, ky, 8 outputs, kx, 16 lanes]`.
+pub(super) fn lane_sums_len(inputs: usize) -> usize {
+    inputs * TAPS * WIDTH * LINE
 }
 
-/// Adds a group's share to the sums, lane by lane, `[sums, 16 lanes]`: `input` and `gradients` are combined rows.
+/// Adds one row's share to the lane sums: `gradients` are the rows of dz that the input row reaches, from the one
+/// above (kernel row 2) to the one below (kernel row 0).
 #[inline(always)]
-pub(super) unsafe fn weight_gradient_group<V: Arithmetic, const OUTPUTS: usize>(
-    input: [From; POINTS],
-    gradients: [From; POINTS],
+pub(super) unsafe fn weight_gradient_row<V: Arithmetic, const OUTPUTS: usize>(
+    input: From,
+    gradients: [From; 3],
     taps: Taps,
     sums: *mut f32,
     extent: &Extent,
 ) {
     unsafe {
-        for point in 0..POINTS {
-            for channel in 0..taps.inputs {
-                for first in (0..WIDTH).step_by(OUTPUTS) {
-                    let place = ((point * taps.inputs + channel) * WIDTH + first) * 3 * LINE;
-                    let gradient = gradients[point];
-                    let gradient = From { start: gradient.at(first, 0), stride: gradient.stride };
-                    let pixels = input[point].at(channel, 0).sub(taps.dilation);
+        for channel in 0..taps.inputs {
+            for ky in 0..3 {
+                for first_output in (0..WIDTH).step_by(OUTPUTS) {
+                    let place = ((channel * 3 + ky) * WIDTH + first_output) * 3 * LINE;
+                    let gradient = gradients[2 - ky];
+                    let gradient = From { start: gradient.at(first_output, 0), stride: gradient.stride };
+                    let pixels = input.at(channel, 0).sub(taps.dilation);
                     correlate::<V, OUTPUTS>(pixels, taps.dilation, gradient, sums.add(place), extent.stride);
                 }
             }
@@ -283,39 +195,13 @@ unsafe fn correlate<V: Arithmetic, const OUTPUTS: usize>(
     }
 }
 
-/// The sums of all strands, added in their order in double precision.
-pub(super) fn added(strands: &[Vec<f32>], inputs: usize) -> Vec<f64> {
-    let mut sums = vec![0.0; sums_len(inputs)];
-    for lanes in strands {
-        for (sum, lanes) in sums.iter_mut().zip(lanes.chunks_exact(LINE)) {
-            *sum += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
-        }
+/// The gradient as `[8 outputs, inputs, 3, 3]` in double precision, from the lane sums.
+pub(super) fn unpacked_gradient(lanes: &[f32], inputs: usize) -> Vec<f64> {
+    let mut values = vec![0.0; inputs * TAPS * WIDTH];
+    for (index, lanes) in lanes.chunks_exact(LINE).enumerate() {
+        let (kx, output) = (index % 3, index / 3 % WIDTH);
+        let (ky, input) = (index / (3 * WIDTH) % 3, index / (TAPS * WIDTH));
+        values[(output * inputs + input) * TAPS + ky * 3 + kx] = lanes.iter().map(|&lane| f64::from(lane)).sum();
     }
-    sums
-}
-
-/// The gradient as `[8 outputs, inputs, 3, 3]`, from the sums.
-pub(super) fn unpacked_gradient(sums: &[f64], inputs: usize) -> Vec<f32> {
-    let mut gradient = vec![0.0; inputs * TAPS * WIDTH];
-    for input in 0..inputs {
-        for kx in 0..3 {
-            let of_point = |point: usize| -> [f32; WIDTH] {
-                let at = |output| sums[((point * inputs + input) * WIDTH + output) * 3 + kx] as f32;
-                std::array::from_fn(at)
-            };
-            let points: [[f32; WIDTH]; POINTS] = std::array::from_fn(of_point);
-            // SAFETY: the portable path needs no instruction set; each array holds eight floats.
-            unsafe {
-                let points = points.map(|values| Array8::load(values.as_ptr()));
-                for (ky, row) in weight_sums_line(points).into_iter().enumerate() {
-                    let mut values = [0.0; WIDTH];
-                    row.store(values.as_mut_ptr());
-                    for (output, value) in values.into_iter().enumerate() {
-                        gradient[(output * inputs + input) * TAPS + ky * 3 + kx] = value;
-                    }
-                }
-            }
-        }
-    }
-    gradient
+    values
 }
