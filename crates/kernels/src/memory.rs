@@ -22,8 +22,7 @@ const CLASSES: usize = STEPS * usize::BITS as usize;
 
 /// An allocator that keeps large blocks for the next time.
 ///
-/// What is in use and what is kept together never exceed what was once in use at a time: the peak of a program is
-/// that of its own needs.
+/// What is in use and what is kept together never exceed what was once in use at a time by more than a quarter.
 ///
 /// ```
 /// # #[allow(dead_code)]
@@ -59,8 +58,13 @@ impl Kept {
         self.bytes_in_use += class.bytes;
         self.most_bytes_in_use = self.most_bytes_in_use.max(self.bytes_in_use);
         let block = self.pop(class);
-        while self.bytes_in_use + self.bytes_kept > self.most_bytes_in_use && self.release_one() {}
+        while self.bytes_in_use + self.bytes_kept > self.most_bytes() && self.release_one() {}
         block
+    }
+
+    /// Without the quarter, sizes that change from step to step would drive out those that do not.
+    fn most_bytes(&self) -> usize {
+        self.most_bytes_in_use + self.most_bytes_in_use / 4
     }
 
     fn pop(&mut self, class: Class) -> Option<*mut u8> {
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_comes_back_and_the_peak_is_never_passed() {
+    fn a_block_comes_back_and_the_limit_is_never_passed() {
         let layout = Layout::from_size_align(5 << 20, 64).unwrap();
         let larger = Layout::from_size_align(6 << 20, 64).unwrap();
         // SAFETY: blocks are written within their size and given back once, with their layout.
@@ -244,6 +248,6 @@ mod tests {
         }
         let kept = KEPT.lock().unwrap();
         assert_eq!(kept.bytes_in_use, 0);
-        assert!(kept.bytes_kept <= kept.most_bytes_in_use);
+        assert!(kept.bytes_kept <= kept.most_bytes());
     }
 }
