@@ -36,7 +36,7 @@ macro_rules! refused {
     ($($name:ident: $message:literal, |$case:ident| $body:expr;)*) => {$(
         #[test]
         #[should_panic(expected = $message)]
-        #[allow(unused_mut)]
+        #[allow(unused_mut)] // Not every body changes its case.
         fn $name() {
             let mut $case = case();
             $body;
