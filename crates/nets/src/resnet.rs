@@ -3,6 +3,7 @@
 //! Inside, tensors are channels-last: `[images, height, width, channels]`.
 
 mod inference;
+pub mod names;
 
 pub use inference::FoldedResNet;
 
@@ -157,13 +158,64 @@ impl ResNet {
     }
 }
 
+/// The highest value of each window of [`POOL`], `[images, height, width, channels]`.
 fn max_pool(x: Tensor<4>) -> Tensor<4> {
     if has_our_kernels(&x.device()) {
         return Tensor::from_dispatch(Dispatch::max_pool_windows(x.into_dispatch(), POOL));
     }
+    composed_max_pool(x)
+}
+
+/// The same in Burn's own operations, for devices that our kernels do not serve.
+fn composed_max_pool(x: Tensor<4>) -> Tensor<4> {
     let Windows { kernel_px, stride_px, padding_px } = POOL;
     let x = x.permute([0, 3, 1, 2]);
     let options = MaxPoolOptions::new([kernel_px; 2]).with_stride([stride_px; 2]);
     let pooled = max_pool2d(x, options.with_padding([padding_px; 2]));
     pooled.permute([0, 2, 3, 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, stream};
+    use crate::weights::floats;
+    use burn::tensor::TensorData;
+    use rand::Rng;
+
+    /// A leaf tensor whose values are drawn from `levels` distinct ones.
+    fn drawn(shape: [usize; 4], levels: u32, seed: u64) -> Tensor<4> {
+        let mut random = stream(seed, Purpose::Weights, 0);
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|_| random.random_range(0..levels) as f32 / levels as f32 - 0.25)
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), &crate::device::training()).require_grad()
+    }
+
+    /// Maxima, and the gradient towards x of their product with `weight`.
+    fn pooled(pool: fn(Tensor<4>) -> Tensor<4>, x: &Tensor<4>, seed: u64) -> (Vec<f32>, Vec<f32>) {
+        let y = pool(x.clone());
+        let weight = drawn(y.dims(), 1 << 20, seed + 1).detach();
+        let gradients = (y.clone() * weight).sum().backward();
+        (floats(y), floats(x.grad(&gradients).expect("a gradient of x")))
+    }
+
+    #[test]
+    fn max_pooling_of_ours_and_of_burns_agree() {
+        for seed in 0..60 {
+            let mut random = stream(seed, Purpose::Weights, 1);
+            let mut to = |most: usize| random.random_range(1..=most);
+            let shape = [to(3), to(19), to(19), to(70)];
+            // With few levels most windows have several maxima: the first must win in both.
+            for levels in [2, 1 << 20] {
+                let x = drawn(shape, levels, seed);
+                let (ours, to_x) = pooled(max_pool, &x, seed);
+                let (theirs, to_x_of_theirs) = pooled(composed_max_pool, &x, seed);
+                assert_eq!(ours, theirs, "{shape:?}");
+                // At most four windows meet in a pixel: sums of four numbers below 1, in any order.
+                let error = to_x.iter().zip(&to_x_of_theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+                assert!(error <= 1e-6, "{shape:?}: {error:e}");
+            }
+        }
+    }
 }

@@ -153,6 +153,17 @@ fn header(weights: &[&NamedTensor], texts: &BTreeMap<String, String>) -> serde_j
 /// # Errors
 /// `Input` when the bytes are not safetensors of single-precision floats.
 pub fn from_safetensors(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, String>)> {
+    from_safetensors_except(bytes, |_| false)
+}
+
+/// [`from_safetensors`] without the tensors whose names are to be left out, which may be of any type.
+///
+/// # Errors
+/// As [`from_safetensors`].
+pub fn from_safetensors_except(
+    bytes: &[u8],
+    leave_out: impl Fn(&str) -> bool,
+) -> Result<(Weights, BTreeMap<String, String>)> {
     let broken = |why: String| {
         Error::input(format!("not a readable safetensors model ({why})"))
             .advise("train it again with `microtome nuclei train`, or copy it again if it was copied")
@@ -165,6 +176,7 @@ pub fn from_safetensors(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, Strin
     }
     let mut weights: Weights = tensors
         .iter()
+        .filter(|(name, _)| !leave_out(name))
         .map(|(name, view)| match view.dtype() {
             Dtype::F32 => Ok(NamedTensor {
                 name: name.to_owned(),

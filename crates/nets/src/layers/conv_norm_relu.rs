@@ -1,5 +1,8 @@
 //! Convolution, batch norm, and what follows in a residual network, on channels-last tensors.
 
+#[cfg(test)]
+mod tests;
+
 use super::running::{count, move_towards};
 use crate::device::has_our_kernels;
 use crate::initialise::Initialiser;
@@ -60,6 +63,7 @@ impl BatchNorm {
 }
 
 /// What follows a batch norm.
+#[allow(clippy::large_enum_variant)] // It lives for one call.
 pub(crate) enum Then {
     Nothing,
     Relu,
@@ -113,8 +117,7 @@ pub(crate) fn composed(
     layer: Convolution,
     then: Then,
 ) -> (Tensor<4>, Tensor<2>) {
-    let options =
-        ConvOptions::new([layer.stride; 2], [layer.padding; 2], [layer.dilation; 2], 1);
+    let options = ConvOptions::new([layer.stride; 2], [layer.padding; 2], [layer.dilation; 2], 1);
     let z = conv2d(x.permute([0, 3, 1, 2]), weight.weight.val(), None, options).permute([0, 2, 3, 1]);
     let per_channel = |t: Tensor<1>| t.reshape([1, 1, 1, layer.outputs]);
     let mean = z.clone().mean_dim(0).mean_dim(1).mean_dim(2);

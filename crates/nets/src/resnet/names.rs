@@ -1,0 +1,241 @@
+//! torchvision's names of ResNet-18's tensors, which are also timm's: its files load here, ours load there.
+//!
+//! Names agree but for what leads past a block, `downsample.conv` and `downsample.bn` here, which there are places in
+//! a sequence, `downsample.0` and `downsample.1`; and there each batch norm counts its batches.
+
+use super::{BLOCKS, ResNet, STAGES, STEM, blocks, inner, past};
+use crate::weights::{NamedTensor, Weights, apply, collect, from_safetensors_except, named};
+use microtome_kernels::network::channels_last::Convolution;
+use microtome_vault::{Error, Result};
+
+/// Our part of a name, and torchvision's.
+const PARTS: [(&str, &str); 2] =
+    [(".downsample.conv.", ".downsample.0."), (".downsample.bn.", ".downsample.1.")];
+/// How the names of counters of batches end: whole numbers, which nothing here needs.
+const COUNTER: &str = ".num_batches_tracked";
+/// How the names of the head begin.
+const HEAD: &str = "fc.";
+
+/// What is to become of a file's head when it has another number of outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherHead {
+    /// The file is refused.
+    Refuse,
+    /// The file's head is left out, so that the network keeps its own.
+    Drop,
+}
+
+/// torchvision's name of a tensor of ours.
+pub fn torchvision_name(name: &str) -> String {
+    PARTS.into_iter().fold(name.to_owned(), |name, (ours, theirs)| name.replace(ours, theirs))
+}
+
+/// Our name of a tensor of torchvision's.
+pub fn our_name(name: &str) -> String {
+    PARTS.into_iter().fold(name.to_owned(), |name, (ours, theirs)| name.replace(theirs, ours))
+}
+
+/// The weights of a [`ResNet`] under torchvision's names. Counters of batches are not made up: PyTorch's
+/// `load_state_dict` starts them at zero where a file has none.
+pub fn to_torchvision(weights: Weights) -> Weights {
+    let rename = |tensor: NamedTensor| NamedTensor { name: torchvision_name(&tensor.name), ..tensor };
+    weights.into_iter().map(rename).collect()
+}
+
+/// Weights under torchvision's names as those of a [`ResNet`] with `outputs` outputs, without counters of batches.
+///
+/// # Errors
+/// `Input` when a tensor of the body is missing, is of another shape, or has no place in ResNet-18 (deeper networks
+/// have all tensors of ResNet-18, and more); when the head is missing or another, unless it may be dropped.
+pub fn from_torchvision(weights: Weights, outputs: usize, head: OtherHead) -> Result<Weights> {
+    let rename = |tensor: NamedTensor| NamedTensor { name: our_name(&tensor.name), ..tensor };
+    let is_weight = |tensor: &NamedTensor| !tensor.name.ends_with(COUNTER);
+    let mut weights: Weights = weights.into_iter().filter(is_weight).map(rename).collect();
+    let body = body();
+    for (name, shape) in &body {
+        named(&weights, name, shape)?;
+    }
+    let expected = head_tensors(outputs);
+    if let Some(tensor) =
+        weights.iter().find(|tensor| !body.iter().chain(&expected).any(|(name, _)| *name == tensor.name))
+    {
+        return Err(Error::input(format!(
+            "the model's tensor “{}” has no place in ResNet-18, so it is of another architecture",
+            tensor.name
+        )));
+    }
+    match (check_head(&weights, outputs), head) {
+        (Err(error), OtherHead::Refuse) => return Err(error),
+        (Err(_), OtherHead::Drop) => weights.retain(|tensor| !tensor.name.starts_with(HEAD)),
+        (Ok(()), _) => {}
+    }
+    Ok(weights)
+}
+
+fn check_head(weights: &[NamedTensor], outputs: usize) -> Result<()> {
+    if let Some(bias) = weights.iter().find(|tensor| tensor.name == "fc.bias")
+        && bias.values.len() != outputs
+    {
+        let found = bias.values.len();
+        return Err(Error::input(format!("the model's head has {found} outputs where {outputs} are wanted"))
+            .advise("drop the head and train a new one on the model's features"));
+    }
+    head_tensors(outputs).iter().try_for_each(|(name, shape)| named(weights, name, shape).map(drop))
+}
+
+fn head_tensors(outputs: usize) -> [(String, Vec<usize>); 2] {
+    [("fc.weight".to_owned(), vec![outputs, STAGES[3]]), ("fc.bias".to_owned(), vec![outputs])]
+}
+
+/// Name and shape of each tensor before the head.
+fn body() -> Vec<(String, Vec<usize>)> {
+    let mut tensors = layer("conv1", "bn1", STEM).to_vec();
+    for (index, (inputs, outputs, stride)) in blocks().enumerate() {
+        let path = format!("layer{}.{}", index / BLOCKS + 1, index % BLOCKS);
+        let at = |name: &str| format!("{path}.{name}");
+        tensors.extend(layer(&at("conv1"), &at("bn1"), inner(inputs, outputs, stride)));
+        tensors.extend(layer(&at("conv2"), &at("bn2"), inner(outputs, outputs, 1)));
+        if inputs != outputs {
+            let past = past(inputs, outputs, stride);
+            tensors.extend(layer(&at("downsample.conv"), &at("downsample.bn"), past));
+        }
+    }
+    tensors
+}
+
+fn layer(conv: &str, norm: &str, layer: Convolution) -> [(String, Vec<usize>); 5] {
+    let Convolution { inputs, outputs, kernel, .. } = layer;
+    let of_norm = |name: &str| (format!("{norm}.{name}"), vec![outputs]);
+    [
+        (format!("{conv}.weight"), vec![outputs, inputs, kernel, kernel]),
+        of_norm("weight"),
+        of_norm("bias"),
+        of_norm("running_mean"),
+        of_norm("running_var"),
+    ]
+}
+
+impl ResNet {
+    /// The network with the weights of a safetensors file that has torchvision's names.
+    ///
+    /// # Errors
+    /// `Input` when the bytes are not safetensors, and as [`from_torchvision`].
+    pub fn with_torchvision(self, bytes: &[u8], head: OtherHead) -> Result<Self> {
+        let outputs = self.fc.bias.dims()[0];
+        let (weights, _) = from_safetensors_except(bytes, |name| name.ends_with(COUNTER))?;
+        let mut weights = from_torchvision(weights, outputs, head)?;
+        if !weights.iter().any(|tensor| tensor.name.starts_with(HEAD)) {
+            let own = collect(&self.fc).into_iter();
+            weights
+                .extend(own.map(|tensor| NamedTensor { name: format!("{HEAD}{}", tensor.name), ..tensor }));
+        }
+        apply(self, &weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::initialise::Initialiser;
+    use crate::weights::to_safetensors;
+    use microtome_vault::Fault;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
+
+    fn network(seed: u64, outputs: usize) -> ResNet {
+        ResNet::new(outputs, &mut Initialiser::new(seed))
+    }
+
+    /// A file as torchvision's weights are written: with a whole number beside each batch norm.
+    fn with_counters(bytes: &[u8]) -> Vec<u8> {
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut header: serde_json::Map<String, Value> =
+            serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        let mut values = bytes[8 + length..].to_vec();
+        let means = header.keys().filter_map(|name| name.strip_suffix(".running_mean")).map(str::to_owned);
+        for norm in means.collect::<Vec<_>>() {
+            let offsets = [values.len(), values.len() + 8];
+            let counter = json!({"dtype": "I64", "shape": [], "data_offsets": offsets});
+            header.insert(format!("{norm}{COUNTER}"), counter);
+            values.extend(7i64.to_le_bytes());
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        [&(header.len() as u64).to_le_bytes(), &header[..], &values].concat()
+    }
+
+    fn file(weights: &[NamedTensor]) -> Vec<u8> {
+        with_counters(&to_safetensors(weights, &BTreeMap::new()).unwrap())
+    }
+
+    fn refusal(weights: Weights, head: OtherHead) -> String {
+        let error = from_torchvision(weights, 3, head).unwrap_err();
+        assert_eq!(error.fault(), Fault::Input);
+        error.to_string()
+    }
+
+    #[test]
+    fn names_are_torchvisions_and_come_back() {
+        let weights = collect(&network(0, 3));
+        let theirs = to_torchvision(weights.clone());
+        let names: Vec<&str> = theirs.iter().map(|tensor| tensor.name.as_str()).collect();
+        let expected = [
+            "conv1.weight",
+            "bn1.running_var",
+            "layer1.0.conv1.weight",
+            "layer2.0.downsample.0.weight",
+            "layer2.0.downsample.1.weight",
+            "layer4.0.downsample.1.running_mean",
+            "layer4.1.bn2.bias",
+            "fc.weight",
+        ];
+        assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
+        assert!(!names.iter().any(|name| name.contains("downsample.conv") || name.contains("downsample.bn")));
+        // 20 convolutions, 20 batch norms of 4 tensors, a head of 2.
+        assert_eq!(names.len(), 102);
+        assert!(from_torchvision(theirs, 3, OtherHead::Refuse).unwrap() == weights);
+    }
+
+    #[test]
+    fn a_file_with_counters_of_batches_loads() {
+        let weights = collect(&network(0, 3));
+        let bytes = file(&to_torchvision(weights.clone()));
+        let loaded = network(1, 3).with_torchvision(&bytes, OtherHead::Refuse).unwrap();
+        assert!(collect(&loaded) == weights);
+    }
+
+    #[test]
+    fn a_head_of_another_size_is_refused_or_dropped() {
+        let bytes = file(&to_torchvision(collect(&network(0, 1_000))));
+        let error = network(1, 3).with_torchvision(&bytes, OtherHead::Refuse).unwrap_err();
+        assert_eq!(error.fault(), Fault::Input);
+        assert!(error.to_string().contains("1000 outputs where 3 are wanted"), "{error}");
+        let own = collect(&network(1, 3));
+        let loaded = collect(&network(1, 3).with_torchvision(&bytes, OtherHead::Drop).unwrap());
+        for (tensor, (own, source)) in loaded.iter().zip(own.iter().zip(&collect(&network(0, 1_000)))) {
+            let expected = if tensor.name.starts_with(HEAD) { own } else { source };
+            assert!(tensor == expected, "{}", tensor.name);
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_head_serves_when_the_head_may_be_dropped() {
+        let mut weights = to_torchvision(collect(&network(0, 3)));
+        weights.retain(|tensor| !tensor.name.starts_with(HEAD));
+        assert!(refusal(weights.clone(), OtherHead::Refuse).contains("fc.weight"));
+        assert_eq!(from_torchvision(weights, 3, OtherHead::Drop).unwrap().len(), 100);
+    }
+
+    #[test]
+    fn another_architecture_is_refused() {
+        let weights = to_torchvision(collect(&network(0, 3)));
+        let mut deeper = weights.clone();
+        deeper.push(NamedTensor { name: "layer1.2.bn1.bias".into(), shape: vec![1], values: vec![0.0] });
+        assert!(refusal(deeper, OtherHead::Drop).contains("layer1.2.bn1.bias"));
+        let mut shallower = weights.clone();
+        shallower.retain(|tensor| tensor.name != "layer3.0.downsample.1.bias");
+        assert!(refusal(shallower, OtherHead::Drop).contains("layer3.0.downsample.bn.bias"));
+        let mut narrower = weights;
+        narrower[0].shape.swap(0, 1);
+        assert!(refusal(narrower, OtherHead::Drop).contains("conv1.weight"));
+    }
+}
