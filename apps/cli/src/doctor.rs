@@ -17,7 +17,7 @@ pub(crate) fn findings() -> String {
     line("cores", &system::threads().to_string(), "");
     line("memory", &memory, "");
     let slower = match path {
-        "avx512" => "",
+        "avx512" | "neon" => "",
         "avx2" => "without AVX-512, networks run about half as fast",
         _ => "without AVX2, networks run several times slower",
     };

@@ -239,6 +239,7 @@ mod tests {
             block.write_bytes(7, layout.size());
             Recycling.dealloc(block, layout);
             assert_eq!(Recycling.alloc(layout), block, "the same block again");
+            block.write_bytes(7, layout.size());
             let zeroed = Recycling.alloc_zeroed(larger);
             assert!((0..larger.size()).all(|i| *zeroed.add(i) == 0));
             let grown = Recycling.realloc(block, layout, larger.size());

@@ -4,8 +4,8 @@
 //! full resolution, where a general matrix product starves (44–84 GFLOP/s a core was measured at 3→8 channels); the
 //! direct kernels here keep 8 outputs × 2 vectors of pixels in registers instead.
 //!
-//! Paths: AVX-512, AVX2 with FMA, and portable code, chosen at run time by [`vector::Path::best`]; the environment
-//! variable `MICROTOME_VECTOR` (`avx512`, `avx2`, `portable`) forces one for tests and measurements.
+//! Paths: AVX-512, AVX2 with FMA, NEON, and portable code, chosen at run time by [`vector::Path::best`]; the
+//! environment variable `MICROTOME_VECTOR` (`avx512`, `avx2`, `neon`, `portable`) forces one for tests and measurements.
 
 #![allow(unsafe_code)] // Vector registers are read and written through pointers; bounds are argued in each kernel.
 

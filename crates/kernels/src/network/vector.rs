@@ -1,10 +1,12 @@
-//! A register of floats, in three widths, so that each kernel is written once.
+//! A register of floats, of 4, 8 or 16, so that each kernel is written once.
 //!
 //! A kernel is generic over [`Vector`] and `#[inline(always)]`; a caller compiled for the instruction set
 //! (`#[target_feature]`, made by the `run_on!` macro) instantiates it, so that the whole loop nest is built for that
 //! set.
 
 pub(super) mod arithmetic;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 
 use std::sync::OnceLock;
 
@@ -19,12 +21,33 @@ pub(crate) enum Instructions {
     Avx512,
     /// 8 floats a register, fused multiply-add.
     Avx2,
+    /// 4 floats a register, fused multiply-add, 32 registers: every 64-bit Arm processor that has a system.
+    Neon,
     /// Whatever the compiler makes of arrays of 8 floats.
     Portable,
 }
 
+impl Instructions {
+    /// Best first.
+    const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+
+    /// Whether this processor has them.
+    fn is_there(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
+            Self::Portable => true,
+            _ => false,
+        }
+    }
+}
+
 impl Path {
-    /// The widest path that this processor has, unless `MICROTOME_VECTOR` names a narrower one.
+    /// The best path that this processor has, unless `MICROTOME_VECTOR` names another one that it has.
     pub fn best() -> Self {
         static BEST: OnceLock<Path> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -34,20 +57,9 @@ impl Path {
         })
     }
 
-    /// The paths that this processor has, widest first; never empty.
+    /// The paths that this processor has, best first; never empty.
     pub fn available() -> Vec<Self> {
-        let mut paths = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                paths.push(Self(Instructions::Avx512));
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                paths.push(Self(Instructions::Avx2));
-            }
-        }
-        paths.push(Self(Instructions::Portable));
-        paths
+        Instructions::ALL.iter().copied().filter(|set| set.is_there()).map(Self).collect()
     }
 
     /// The name that `MICROTOME_VECTOR` takes.
@@ -55,6 +67,7 @@ impl Path {
         match self.0 {
             Instructions::Avx512 => "avx512",
             Instructions::Avx2 => "avx2",
+            Instructions::Neon => "neon",
             Instructions::Portable => "portable",
         }
     }
@@ -66,6 +79,8 @@ impl Path {
             Instructions::Avx512 => x86::Avx512::ROWS,
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => x86::Avx2::ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => neon::Neon::ROWS,
             _ => Array8::ROWS,
         }
     }
@@ -75,6 +90,7 @@ impl Path {
         match self.0 {
             Instructions::Avx512 => 16,
             Instructions::Avx2 | Instructions::Portable => 8,
+            Instructions::Neon => 4,
         }
     }
 
@@ -83,7 +99,7 @@ impl Path {
     pub(crate) fn panel(self) -> usize {
         match self.0 {
             Instructions::Avx512 => 32,
-            Instructions::Avx2 => 16,
+            Instructions::Avx2 | Instructions::Neon => 16,
             Instructions::Portable => 8,
         }
     }
@@ -423,8 +439,9 @@ pub(crate) mod x86 {
 
 /// Makes `fn $name(path, arguments)` that runs the generic `$kernel::<V, OUTPUTS, VECTORS>` on the given path.
 ///
-/// `OUTPUTS × VECTORS` accumulators, plus what is loaded, must fit the register file: 32 registers with AVX-512,
-/// 16 otherwise.
+/// `OUTPUTS × VECTORS` accumulators, plus what is loaded, must fit the register file: 32 registers with AVX-512 and
+/// NEON, 16 otherwise. NEON's registers are short: four of them make panels as wide as AVX2's, so that the products
+/// of matrices load 10 registers for 24 multiply-adds (16 for 28 with two of them).
 macro_rules! run_on {
     ($visibility:vis fn $name:ident = $kernel:ident($($argument:ident: $type:ty),* $(,)?)) => {
         #[allow(clippy::too_many_arguments)] // Mirrors the kernel that it instantiates.
@@ -432,6 +449,8 @@ macro_rules! run_on {
             use $crate::network::vector::{Array8, Instructions};
             #[cfg(target_arch = "x86_64")]
             use $crate::network::vector::x86;
+            #[cfg(target_arch = "aarch64")]
+            use $crate::network::vector::neon;
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f")]
@@ -450,6 +469,9 @@ macro_rules! run_on {
                 Instructions::Avx512 => unsafe { avx512($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 Instructions::Avx2 => unsafe { avx2($($argument),*) },
+                // The target itself has these instructions: no function of its own is needed to turn them on.
+                #[cfg(target_arch = "aarch64")]
+                Instructions::Neon => unsafe { $kernel::<neon::Neon, 4, 4>($($argument),*) },
                 _ => unsafe { $kernel::<Array8, 4, 1>($($argument),*) },
             }
         }

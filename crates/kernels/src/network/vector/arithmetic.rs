@@ -125,7 +125,7 @@ pub(crate) trait Arithmetic: Vector {
 const EXP2: [f32; 5] = [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147];
 
 /// Bits of √½: mantissas begin here, so that those of numbers near 1 are near 1 too.
-const ROOT_HALF: i32 = 0x3f35_04f3;
+pub(super) const ROOT_HALF: i32 = 0x3f35_04f3;
 
 impl Arithmetic for Array8 {
     #[inline(always)]
