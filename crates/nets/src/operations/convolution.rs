@@ -12,11 +12,11 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn_flex::FlexTensor;
 use microtome_kernels::Size;
 use microtome_kernels::network::channels_last::normalisation::{
-    Slope, gradient_sums, input_gradient_over_z, normalise,
+    Slope, gradient_sums, input_gradient_over_z, moments as batch_moments, normalise,
 };
 use microtome_kernels::network::channels_last::pooling::{Windows, max_pool, max_pool_gradient};
 use microtome_kernels::network::channels_last::{
-    Activation, ChannelSums, Convolution, Maps, convolve_with_sums, input_gradient, weight_gradient,
+    Activation, Convolution, Epilogue, Maps, convolve, input_gradient, weight_gradient,
 };
 use microtome_kernels::network::normalisation::{Affine, GradientTerms, Moments};
 
@@ -172,10 +172,10 @@ impl Saved {
         let shape = maps(&x);
         let output = layer.output(shape);
         let mut z = vec![0.0; output.len()];
-        let mut sums = vec![ChannelSums::default(); layer.outputs];
-        convolve_with_sums(x.storage(), shape, weight.storage(), layer, &mut z, &mut sums);
-        let count = output.images * output.size.area_px();
-        let moments = sums.iter().map(|sums| sums.moments(count)).collect();
+        convolve(x.storage(), shape, weight.storage(), layer, Epilogue::NONE, &mut z);
+        // Summed in a pass of its own, which also holds where a channel's mean is far from zero (nearly blank
+        // pictures); the sums that a convolution can give on its way lose the variance there.
+        let moments = batch_moments(&z, layer.outputs);
         Self { x, weight, gamma, beta, z, moments, shape, layer, bend: Bend::None }
     }
 
