@@ -5,18 +5,17 @@
 //! (the old contents of what is written are read), so that passes in place may run above the copy's rate.
 use microtome_kernels::Size;
 use microtome_kernels::network::adam::Adam;
-use microtome_kernels::network::loss::{
-    binary_cross_entropy, sigmoid_in_place, soft_dice, softmax_cross_entropy, squared_error,
-};
-use microtome_kernels::network::normalisation::{Affine, GradientTerms};
-use microtome_kernels::network::channels_last::{Activation, Maps};
 use microtome_kernels::network::channels_last::normalisation::{
-    Slope, gradient_sums, input_gradient, input_gradient_over_z, moments,
-    normalise, normalise_in_place,
+    Slope, gradient_sums, input_gradient, input_gradient_over_z, moments, normalise, normalise_in_place,
 };
 use microtome_kernels::network::channels_last::pooling::{
     Windows, average_pool, average_pool_gradient, max_pool, max_pool_gradient,
 };
+use microtome_kernels::network::channels_last::{Activation, Maps};
+use microtome_kernels::network::loss::{
+    binary_cross_entropy, sigmoid_in_place, soft_dice, softmax_cross_entropy, squared_error,
+};
+use microtome_kernels::network::normalisation::{Affine, GradientTerms};
 use rayon::prelude::*;
 use std::time::Instant;
 

@@ -25,8 +25,7 @@ fn main() {
     let layer = |weight| Layer { weight, gamma: &ones, beta: &zeros };
     let layers: Vec<Layer<'_>> =
         (0..tower.layers()).map(|index| layer(if index == 0 { &stem } else { &inner })).collect();
-    let parameters =
-        Parameters { layers, head_weight: &head, head_bias: &zeros[..4], epsilon: 1e-5 };
+    let parameters = Parameters { layers, head_weight: &head, head_bias: &zeros[..4], epsilon: 1e-5 };
     let shape = Planes { images, channels: 3, size: Size::new(side, side) };
     let picture = wave(shape.len(), 0.37);
     let gigaflop = 2.0 * shape.len() as f64 / 3.0 * (12.0 * 576.0 + 216.0 + 32.0) / 1e9;

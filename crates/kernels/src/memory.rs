@@ -109,7 +109,9 @@ struct Class {
 impl Class {
     /// The class of a layout, if its blocks are kept.
     fn of(layout: Layout) -> Option<Self> {
-        if layout.size() < SMALLEST_KEPT || layout.align() > SMALLEST_KEPT || layout.size() > isize::MAX as usize / 4
+        if layout.size() < SMALLEST_KEPT
+            || layout.align() > SMALLEST_KEPT
+            || layout.size() > isize::MAX as usize / 4
         {
             return None;
         }

@@ -37,7 +37,9 @@ fn main() {
     };
     let work = arguments.first().cloned().unwrap_or_default();
     let Some(mut step) = work_of(&work) else {
-        eprintln!("usage: network_speed WORK [--threads N] [--seconds S | --steps-on-stdin], WORK one of {WORKS:?}");
+        eprintln!(
+            "usage: network_speed WORK [--threads N] [--seconds S | --steps-on-stdin], WORK one of {WORKS:?}"
+        );
         std::process::exit(2);
     };
     let threads = value_of("--threads").and_then(|text| text.parse().ok()).unwrap_or(0);

@@ -90,9 +90,8 @@ impl ConfidenceNetwork {
             Dispatch::residual_tower(x.into_dispatch(), parameters.into_dispatch(), tower);
         let statistics = Tensor::<3>::from_dispatch(statistics);
         for (index, layer) in self.layers().enumerate() {
-            let row = |which: usize| {
-                statistics.clone().narrow(0, index, 1).narrow(1, which, 1).reshape([WIDTH])
-            };
+            let row =
+                |which: usize| statistics.clone().narrow(0, index, 1).narrow(1, which, 1).reshape([WIDTH]);
             layer.remember(row(0), row(1), images * height * width);
         }
         Tensor::from_dispatch(output)

@@ -33,13 +33,8 @@ impl Adam {
     ) -> M {
         self.steps += 1;
         let rule = Step { decay: Decay::Penalty(penalty), ..Step::with_learning_rate(rate) };
-        let mut stepper = Stepper {
-            rule,
-            number: self.steps,
-            moments: &mut self.moments,
-            gradients,
-            path: Vec::new(),
-        };
+        let mut stepper =
+            Stepper { rule, number: self.steps, moments: &mut self.moments, gradients, path: Vec::new() };
         network.map(&mut stepper)
     }
 

@@ -174,12 +174,7 @@ impl Tower {
     ///
     /// # Panics
     /// When lengths and shapes disagree.
-    pub fn forward(
-        &self,
-        picture: &[f32],
-        shape: Planes,
-        parameters: &Parameters<'_>,
-    ) -> (Vec<f32>, Trace) {
+    pub fn forward(&self, picture: &[f32], shape: Planes, parameters: &Parameters<'_>) -> (Vec<f32>, Trace) {
         self.forward_on(Path::best(), picture, shape, parameters)
     }
 
@@ -313,12 +308,7 @@ struct Descent<'a> {
 }
 
 impl<'a> Descent<'a> {
-    fn new(
-        tower: &'a Tower,
-        picture: &'a [f32],
-        trace: &'a Trace,
-        parameters: &'a Parameters<'a>,
-    ) -> Self {
+    fn new(tower: &'a Tower, picture: &'a [f32], trace: &'a Trace, parameters: &'a Parameters<'a>) -> Self {
         let rows = || Rows::uninitialised(trace.shape.images, trace.shape.size);
         Self { tower, picture, trace, parameters, total: rows(), within: rows() }
     }

@@ -1,12 +1,12 @@
 //! Batch normalisation against its definition, and against automatic differentiation by hand.
 
 use crate::{CASES, assert_close, assert_near, random_channels, random_pixels, values};
-use microtome_kernels::network::normalisation::{Affine, GradientTerms, Moments};
 use microtome_kernels::network::channels_last::Activation;
 use microtome_kernels::network::channels_last::normalisation::{
-    Slope, gradient_sums_on, input_gradient_on, input_gradient_over_g,
-    input_gradient_over_z, moments, moments_on, normalise, normalise_in_place, normalise_on,
+    Slope, gradient_sums_on, input_gradient_on, input_gradient_over_g, input_gradient_over_z, moments,
+    moments_on, normalise, normalise_in_place, normalise_on,
 };
+use microtome_kernels::network::normalisation::{Affine, GradientTerms, Moments};
 use microtome_kernels::network::vector::Path;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

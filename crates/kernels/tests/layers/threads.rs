@@ -3,17 +3,17 @@
 use crate::values;
 use microtome_kernels::Size;
 use microtome_kernels::network::adam::Adam;
-use microtome_kernels::network::loss::{
-    binary_cross_entropy, sigmoid, soft_dice, softmax_cross_entropy, squared_error,
-};
-use microtome_kernels::network::normalisation::{Affine, GradientTerms};
-use microtome_kernels::network::channels_last::{Activation, Maps};
 use microtome_kernels::network::channels_last::normalisation::{
     Slope, gradient_sums, input_gradient, moments, normalise,
 };
 use microtome_kernels::network::channels_last::pooling::{
     Windows, average_pool, average_pool_gradient, max_pool, max_pool_gradient,
 };
+use microtome_kernels::network::channels_last::{Activation, Maps};
+use microtome_kernels::network::loss::{
+    binary_cross_entropy, sigmoid, soft_dice, softmax_cross_entropy, squared_error,
+};
+use microtome_kernels::network::normalisation::{Affine, GradientTerms};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 

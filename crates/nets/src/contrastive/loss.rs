@@ -175,7 +175,8 @@ impl Cutter<'_> {
 
     /// `[patches, channels × patch²]`, or `[patches, 32]` where a feature network looks at them.
     fn attended(&self, cut: &Cut) -> Tensor<2> {
-        let (count, pixels, channels) = (cut.starts.len(), self.patch_px * self.patch_px, self.crops.channels);
+        let (count, pixels, channels) =
+            (cut.starts.len(), self.patch_px * self.patch_px, self.crops.channels);
         let picture = TensorData::new(self.picture_patches(cut), [count, channels, pixels]);
         let picture = Tensor::<3>::from_data(picture, &crate::device::training());
         let attended = picture * cut.confidence.clone().reshape([count, 1, pixels]);
@@ -191,7 +192,8 @@ impl Cutter<'_> {
     fn picture_patches(&self, cut: &Cut) -> Vec<f32> {
         let crops = self.crops;
         let plane = crops.height_px * crops.width_px;
-        let mut values = Vec::with_capacity(cut.starts.len() * crops.channels * self.patch_px * self.patch_px);
+        let mut values =
+            Vec::with_capacity(cut.starts.len() * crops.channels * self.patch_px * self.patch_px);
         for start in &cut.picture_starts {
             for channel in 0..crops.channels {
                 let rows = self.rows(start + channel * plane);

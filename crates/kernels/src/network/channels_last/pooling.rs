@@ -5,10 +5,10 @@
 //! gathers from the windows that it lies in and is written once: no order of additions to get wrong, nothing to clear.
 
 use super::Maps;
+use crate::Size;
 use crate::network::lanes::{Lanes, Period, for_lanes, for_periodic_lanes};
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::{Path, run_on};
-use crate::Size;
 use rayon::prelude::*;
 use std::ops::Range;
 

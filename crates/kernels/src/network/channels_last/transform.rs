@@ -270,4 +270,3 @@ unsafe fn transform_output_kernel<V: Arithmetic, const OUTPUTS: usize, const VEC
         }
     }
 }
-

@@ -98,4 +98,3 @@ unsafe fn transform_weight_sums_kernel<V: Arithmetic, const OUTPUTS: usize, cons
         }
     }
 }
-

@@ -140,7 +140,14 @@ unsafe fn backward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECT
                 }
             } else {
                 let (weight, to) = (layer.weight.as_ptr(), made[index as usize % 2]);
-                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(around, weight, turned, to, extent, &mut meanwhile);
+                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(
+                    around,
+                    weight,
+                    turned,
+                    to,
+                    extent,
+                    &mut meanwhile,
+                );
             }
             let row = From { start: input.row(index), stride: input.stride };
             taps::weight_gradient_row::<V, OUTPUTS>(row, around, layer.taps, weight.as_mut_ptr(), extent);
@@ -261,13 +268,7 @@ struct Send<'a> {
 
 impl<'a> Send<'a> {
     #[inline(always)]
-    fn new(
-        layer: &'a Convolution<'a>,
-        strand: Strand,
-        index: isize,
-        gradient: To,
-        input: &mut Ring,
-    ) -> Self {
+    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, gradient: To, input: &mut Ring) -> Self {
         let y = strand.first_y + index as usize * strand.dilation;
         let input = From { start: input.row(index), stride: input.stride };
         Self { layer, image: strand.image, y, gradient, input }

@@ -94,7 +94,14 @@ unsafe fn forward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTO
             let from = ring.around(index);
             let weight = layer.weight.as_ptr();
             let to = made[index as usize % 2];
-            taps::convolve_row::<V, _, OUTPUTS, VECTORS>(from, weight, layer.taps, to, extent, &mut meanwhile);
+            taps::convolve_row::<V, _, OUTPUTS, VECTORS>(
+                from,
+                weight,
+                layer.taps,
+                to,
+                extent,
+                &mut meanwhile,
+            );
         }
         let last = Keep::new(strand, rows - 1, made[(rows as usize + 1) % 2], z);
         for channel in 0..WIDTH {

@@ -143,7 +143,11 @@ impl Made {
 
 /// Combines the six rows of a channel's window for the convolution.
 #[inline(always)]
-pub(super) unsafe fn combine<V: Arithmetic>(window: [*const f32; ROWS_READ], to: [*mut f32; POINTS], stride: usize) {
+pub(super) unsafe fn combine<V: Arithmetic>(
+    window: [*const f32; ROWS_READ],
+    to: [*mut f32; POINTS],
+    stride: usize,
+) {
     unsafe {
         for x in (0..stride).step_by(V::LANES) {
             let mut rows = [V::zero(); ROWS_READ];
@@ -165,7 +169,12 @@ pub(super) const PRODUCTS: usize = POINTS * WIDTH * 2 * LINE;
 ///
 /// `products` is scratch of [`PRODUCTS`] floats.
 #[inline(always)]
-pub(super) unsafe fn convolve_group<V: Arithmetic, M: Meanwhile, const OUTPUTS: usize, const VECTORS: usize>(
+pub(super) unsafe fn convolve_group<
+    V: Arithmetic,
+    M: Meanwhile,
+    const OUTPUTS: usize,
+    const VECTORS: usize,
+>(
     combined: [From; POINTS],
     weight: *const f32,
     taps: Taps,

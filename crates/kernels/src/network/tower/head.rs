@@ -183,7 +183,12 @@ struct Scratch {
 impl Scratch {
     fn new(outputs: usize, extent: &Extent) -> Self {
         let row = || Lines::zeros(WIDTH * extent.stride);
-        Self { row: row(), gradient: row(), zeros: Lines::zeros(extent.stride), logits: Lines::zeros(outputs * extent.stride) }
+        Self {
+            row: row(),
+            gradient: row(),
+            zeros: Lines::zeros(extent.stride),
+            logits: Lines::zeros(outputs * extent.stride),
+        }
     }
 }
 
@@ -219,8 +224,7 @@ unsafe fn backward_rung_kernel<V: Arithmetic, const O: usize, const N: usize>(
 ) {
     let extent = &head.extent;
     let to = |lines: &mut Lines| To { start: lines.start_mut(), stride: extent.stride };
-    let (row, gradient, logits) =
-        (to(&mut scratch.row), to(&mut scratch.gradient), to(&mut scratch.logits));
+    let (row, gradient, logits) = (to(&mut scratch.row), to(&mut scratch.gradient), to(&mut scratch.logits));
     let zeros = scratch.zeros.start();
     let source = Source::Joined { base: head.base, z: head.z, affine: head.affine };
     for y in rung.first_y..rung.end_y {

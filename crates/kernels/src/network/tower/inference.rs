@@ -395,7 +395,8 @@ impl Finish<'_> {
     #[inline(always)]
     fn rows(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (strand, first) = (self.strand, self.group * GROUP);
-        (first..strand.rows.min(first + GROUP)).map(move |index| (index, strand.first_y + index * strand.dilation))
+        (first..strand.rows.min(first + GROUP))
+            .map(move |index| (index, strand.first_y + index * strand.dilation))
     }
 
     #[inline(always)]

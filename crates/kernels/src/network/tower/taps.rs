@@ -201,7 +201,8 @@ pub(super) fn unpacked_gradient(lanes: &[f32], inputs: usize) -> Vec<f64> {
     for (index, lanes) in lanes.chunks_exact(LINE).enumerate() {
         let (kx, output) = (index % 3, index / 3 % WIDTH);
         let (ky, input) = (index / (3 * WIDTH) % 3, index / (TAPS * WIDTH));
-        values[(output * inputs + input) * TAPS + ky * 3 + kx] = lanes.iter().map(|&lane| f64::from(lane)).sum();
+        values[(output * inputs + input) * TAPS + ky * 3 + kx] =
+            lanes.iter().map(|&lane| f64::from(lane)).sum();
     }
     values
 }
