@@ -1,4 +1,4 @@
-//! The licences of everything that is linked into the programs, on Linux: permissive ones only.
+//! The licences of everything that is linked into the programs, on Linux, with any features: permissive ones only.
 
 use crate::outcome::Outcome;
 use std::collections::BTreeSet;
@@ -24,11 +24,20 @@ const PERMISSIVE: [&str; 14] = [
 ];
 
 /// Packages that are taken all the same: name, licence as the package states it, reason.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "colored",
-    "MPL-2.0",
-    "comes with burn-tensor; the MPL asks to publish changes to its own files, and we make none",
-)];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "colored",
+        "MPL-2.0",
+        "comes with burn-tensor; the MPL asks to publish changes to its own files, and we make none",
+    ),
+    ("buildid", "MPL-2.0", "comes with cubecl, for graphics cards only; as above"),
+    ("option-ext", "MPL-2.0", "runs while the feature cuda is built, and is in no program; as above"),
+    (
+        "webpki-roots",
+        "CDLA-Permissive-2.0",
+        "certificates that the build of the feature cuda downloads with; asks to be named, and is in no program",
+    ),
+];
 
 /// The platform whose packages are looked at.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -41,6 +50,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
     let arguments = [
         "tree",
         "--workspace",
+        "--all-features",
         "--locked",
         "--edges",
         "normal,build",
