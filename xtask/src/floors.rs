@@ -217,7 +217,7 @@ mod tests {
         let reserved = of("crates/microtome", "microtome", "[dependencies]\nclap = \"4\"");
         assert!(reserved[0].contains("only microtome-cli may name clap"), "{reserved:?}");
         let closed = of("crates/kernels", "microtome-kernels", "[dependencies]\nserde = \"1\"");
-        assert!(closed[0].contains("rayon, gemm only"), "{closed:?}");
+        assert!(closed[0].contains("rayon, libc only"), "{closed:?}");
     }
 
     #[test]
