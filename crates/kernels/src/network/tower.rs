@@ -17,6 +17,7 @@
 //! Reading order: [`rows`](self) (memory), `passes` (what happens to a row), `taps` (the convolution), `forward`,
 //! `backward`, `head`; `groups` and `inference`.
 
+mod ahead;
 mod backward;
 mod forward;
 mod groups;

@@ -115,6 +115,12 @@ pub(crate) trait Vector: Copy {
     const ROWS: usize;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    /// [`Self::store`] for what is not read again soon: past the caches where the processor can, so that memory is not
+    /// read before it is written. `to` is aligned to the register; [`fence`] ends a run of such stores.
+    #[inline(always)]
+    unsafe fn store_past_caches(self, to: *mut f32) {
+        unsafe { self.store(to) }
+    }
     unsafe fn splat(value: f32) -> Self;
     /// `self + a * b`.
     unsafe fn plus_product(self, a: Self, b: Self) -> Self;
@@ -291,6 +297,10 @@ pub(crate) mod x86 {
             unsafe { _mm512_storeu_ps(to, self.0) }
         }
         #[inline(always)]
+        unsafe fn store_past_caches(self, to: *mut f32) {
+            unsafe { _mm512_stream_ps(to, self.0) }
+        }
+        #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
             Self(unsafe { _mm512_set1_ps(value) })
         }
@@ -377,6 +387,10 @@ pub(crate) mod x86 {
             unsafe { _mm256_storeu_ps(to, self.0) }
         }
         #[inline(always)]
+        unsafe fn store_past_caches(self, to: *mut f32) {
+            unsafe { _mm256_stream_ps(to, self.0) }
+        }
+        #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
             Self(unsafe { _mm256_set1_ps(value) })
         }
@@ -437,13 +451,55 @@ pub(crate) mod x86 {
     }
 }
 
+/// Asks for the cache line at `from`, which may lie anywhere, for reading; where the processor has no such
+/// instruction, nothing happens.
+#[inline(always)]
+pub(crate) fn fetch(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: asking for a line reads nothing and faults nowhere.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(from.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
+/// [`fetch`] for writing.
+#[inline(always)]
+pub(crate) fn fetch_to_write(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(from.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
+/// After this, other threads see what [`Vector::store_past_caches`] wrote before whatever is written next.
+#[inline(always)]
+pub(crate) fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every 64-bit x86 processor has the instruction.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 /// Makes `fn $name(path, arguments)` that runs the generic `$kernel::<V, OUTPUTS, VECTORS>` on the given path.
 ///
 /// `OUTPUTS × VECTORS` accumulators, plus what is loaded, must fit the register file: 32 registers with AVX-512 and
 /// NEON, 16 otherwise. NEON's registers are short: four of them make panels as wide as AVX2's, so that the products
 /// of matrices load 10 registers for 24 multiply-adds (16 for 28 with two of them).
+///
+/// With `; 3 wide` AVX-512 runs with 8 × 3 accumulators instead of 8 × 2.
 macro_rules! run_on {
     ($visibility:vis fn $name:ident = $kernel:ident($($argument:ident: $type:ty),* $(,)?)) => {
+        $crate::network::vector::run_on!($visibility fn $name = $kernel($($argument: $type),*); 2 wide);
+    };
+    ($visibility:vis fn $name:ident = $kernel:ident($($argument:ident: $type:ty),* $(,)?); $wide:literal wide) => {
         #[allow(clippy::too_many_arguments)] // Mirrors the kernel that it instantiates.
         $visibility fn $name(path: $crate::network::vector::Path, $($argument: $type),*) {
             use $crate::network::vector::{Array8, Instructions};
@@ -455,7 +511,7 @@ macro_rules! run_on {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f")]
             unsafe fn avx512($($argument: $type),*) {
-                unsafe { $kernel::<x86::Avx512, 8, 2>($($argument),*) }
+                unsafe { $kernel::<x86::Avx512, 8, $wide>($($argument),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]

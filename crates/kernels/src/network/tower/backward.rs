@@ -2,13 +2,16 @@
 //! made while it is read, the gradients of its input and of its weights come from the same rows, and what the
 //! normalisation below needs is summed on the way out.
 
-use super::passes::{self, Extent, From, LaneSums, To};
-use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
-use super::taps::{self, Meanwhile, Taps};
+#![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
+
+use super::ahead::Ahead;
+use super::passes::{self, Extent, From, LaneSums, RowSums, To};
+use super::rows::{Ring, Rows, SharedRows, Strand};
+use super::taps::{self, Company, Taps};
 use super::{Source, WIDTH};
 use crate::network::normalisation::{Affine, GradientTerms};
 use crate::network::vector::arithmetic::Arithmetic;
-use crate::network::vector::{Path, run_on};
+use crate::network::vector::{Path, fence, run_on};
 use rayon::prelude::*;
 
 /// The gradient that comes in.
@@ -83,18 +86,14 @@ struct Scratch {
     gradients: Ring,
     /// Rows of the input.
     input: Ring,
-    /// Two rows of the gradient towards the input, `[8, stride]` each: one is made while the other is sent on.
-    made: [Lines; 2],
     weight: Vec<f32>,
 }
 
 impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
-        let row = || Lines::uninitialised(WIDTH * extent.stride);
         Self {
             gradients: Ring::new(4, WIDTH, extent.stride, taps.dilation),
-            input: Ring::new(3, taps.inputs, extent.stride, taps.dilation),
-            made: [row(), row()],
+            input: Ring::new(2, taps.inputs, extent.stride, taps.dilation),
             weight: vec![0.0; taps::lane_sums_len(taps.inputs)],
         }
     }
@@ -105,7 +104,7 @@ run_on!(fn backward_strand = backward_strand_kernel(
     strand: Strand,
     scratch: &mut Scratch,
     below: &mut LaneSums,
-));
+); 3 wide);
 
 /// # Safety
 /// The instruction set of `V` must be there; no other task may write the strand's rows.
@@ -116,68 +115,95 @@ unsafe fn backward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECT
     scratch: &mut Scratch,
     below: &mut LaneSums,
 ) {
-    let (extent, rows) = (&layer.extent, strand.rows as isize);
-    let Scratch { gradients, input, made, weight } = scratch;
-    let made = [0, 1].map(|which: usize| To { start: made[which].start_mut(), stride: extent.stride });
+    let extent = &layer.extent;
+    let Scratch { gradients, input, weight } = scratch;
     let turned = Taps { inputs: WIDTH, ..layer.taps };
+    let mut row_sums = RowSums::default();
     unsafe {
         for index in -1..=1 {
             Gradient::new(layer, strand, index, gradients).row::<V>();
         }
         Input::new(layer, strand, 0, input).row::<V>();
-        for index in 0..rows {
+        for index in 0..strand.rows as isize {
             let around = gradients.around(index);
-            let mut meanwhile = Step {
+            let row = From { start: input.row(index), stride: input.stride };
+            let mut step = Step {
                 gradient: Gradient::new(layer, strand, index + 2, gradients),
                 input: Input::new(layer, strand, index + 1, input),
-                send: (index > 0)
-                    .then(|| Send::new(layer, strand, index - 1, made[(index as usize + 1) % 2], input)),
-                below: &mut *below,
+                ahead: layer.ahead(strand, index, row.start),
+                exit: Exit::new(layer, strand, index, row),
+                sums: &mut row_sums,
             };
             if matches!(layer.outgoing, Outgoing::Nowhere) {
                 for channel in 0..WIDTH {
-                    meanwhile.channel::<V>(channel);
+                    step.channel::<V>(channel);
                 }
             } else {
-                let (weight, to) = (layer.weight.as_ptr(), made[index as usize % 2]);
-                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(
-                    around,
-                    weight,
-                    turned,
-                    to,
-                    extent,
-                    &mut meanwhile,
-                );
+                let weight = layer.weight.as_ptr();
+                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(around, weight, turned, extent, &mut step);
+                row_sums.end_row::<V>(below);
             }
-            let row = From { start: input.row(index), stride: input.stride };
             taps::weight_gradient_row::<V, OUTPUTS>(row, around, layer.taps, weight.as_mut_ptr(), extent);
         }
-        let last = Send::new(layer, strand, rows - 1, made[(rows as usize + 1) % 2], input);
-        for channel in 0..WIDTH {
-            last.channel::<V>(channel, below);
-        }
+    }
+    fence();
+}
+
+impl Convolution<'_> {
+    /// Asks for the rows that are needed while row `index + 1` is convolved, and for those that row `index` is added
+    /// to; `near` is what to ask for where there is no such row.
+    #[inline(always)]
+    fn ahead(&self, strand: Strand, index: isize, near: *const f32) -> Ahead<4> {
+        let inside =
+            |index: isize, last: usize| strand.y(index, self.height).filter(|_| index <= last as isize);
+        let row = |rows: &Rows, y: Option<usize>| y.map_or(near, |y| rows.row(strand.image, y));
+        let (gradient_y, input_y) = (inside(index + 3, strand.rows), inside(index + 2, strand.rows - 1));
+        let gradient = match self.incoming {
+            Incoming::OfBent { g, .. } | Incoming::OfNormalised { g } => row(g, gradient_y),
+        };
+        let input = match self.input {
+            Source::Plain(rows) => row(rows, input_y),
+            Source::Bent { z, .. } => row(z, input_y),
+            Source::Picture { .. } | Source::Joined { .. } => near,
+        };
+        let next_y = inside(index + 1, strand.rows - 1);
+        let (below, written) = match self.outgoing {
+            Outgoing::Joined { total, z, .. } => {
+                (row(z, next_y), next_y.map(|y| total.row(strand.image, y).cast_const()))
+            }
+            Outgoing::Nowhere | Outgoing::ThroughBend { .. } => (near, None),
+        };
+        Ahead::new([gradient, row(self.z, gradient_y), input, below], written, &self.extent)
     }
 }
 
 /// What a strand does while a row is convolved: the row of dz after the next and the next row of the input are made,
-/// the row before is sent on.
+/// the gradient towards the input is sent on.
 struct Step<'a> {
     gradient: Gradient<'a>,
     input: Input<'a>,
-    send: Option<Send<'a>>,
-    below: &'a mut LaneSums,
+    ahead: Ahead<4>,
+    exit: Exit<'a>,
+    sums: &'a mut RowSums,
 }
 
-impl Meanwhile for Step<'_> {
+impl Company for Step<'_> {
     #[inline(always)]
     unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
         unsafe {
             self.gradient.channel::<V>(channel);
             self.input.channel::<V>(channel);
-            if let Some(send) = &self.send {
-                send.channel::<V>(channel, self.below);
-            }
         }
+    }
+
+    #[inline(always)]
+    fn fetch(&mut self) {
+        self.ahead.fetch();
+    }
+
+    #[inline(always)]
+    unsafe fn take<V: Arithmetic, const VECTORS: usize>(&mut self, output: usize, x: usize, g: [V; VECTORS]) {
+        unsafe { self.exit.take(output, x, g, self.sums) };
     }
 }
 
@@ -257,41 +283,67 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A row of the gradient towards the input, handed on.
-struct Send<'a> {
-    layer: &'a Convolution<'a>,
-    image: usize,
-    y: usize,
-    gradient: To,
-    input: From,
+/// Where a row of the gradient towards the input goes.
+enum Exit<'a> {
+    Nowhere,
+    ThroughBend { bent: From, z: From, to: To, extent: &'a Extent },
+    Joined { total: To, z: From, affine: &'a [Affine; WIDTH], extent: &'a Extent },
 }
 
-impl<'a> Send<'a> {
+impl<'a> Exit<'a> {
     #[inline(always)]
-    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, gradient: To, input: &mut Ring) -> Self {
-        let y = strand.first_y + index as usize * strand.dilation;
-        let input = From { start: input.row(index), stride: input.stride };
-        Self { layer, image: strand.image, y, gradient, input }
+    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, bent: From) -> Self {
+        let (extent, y) = (&layer.extent, strand.first_y + index as usize * strand.dilation);
+        let from = |rows: &Rows| From { start: rows.row(strand.image, y), stride: extent.stride };
+        let to = |rows: SharedRows| To { start: rows.row(strand.image, y), stride: extent.stride };
+        match layer.outgoing {
+            Outgoing::Nowhere => Self::Nowhere,
+            Outgoing::ThroughBend { z, to: rows } => {
+                Self::ThroughBend { bent, z: from(z), to: to(rows), extent }
+            }
+            Outgoing::Joined { total, z, affine } => {
+                Self::Joined { total: to(total), z: from(z), affine, extent }
+            }
+        }
     }
 
+    /// Sends the gradient of a channel on, from pixel `x` on; sums what reaches the normalised value below, and that
+    /// times z.
     #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, channel: usize, below: &mut LaneSums) {
-        let (extent, sums) = (&self.layer.extent, &mut below[channel]);
+    unsafe fn take<V: Arithmetic, const VECTORS: usize>(
+        &self,
+        channel: usize,
+        x: usize,
+        mut g: [V; VECTORS],
+        sums: &mut RowSums,
+    ) {
+        let mut values = [unsafe { V::zero() }; VECTORS];
         unsafe {
-            let from = |rows: &Rows| rows.row(self.image, self.y).add(channel * extent.stride);
-            let to = |rows: SharedRows| rows.row(self.image, self.y).add(channel * extent.stride);
-            let gradient = self.gradient.at(channel, 0);
-            match self.layer.outgoing {
-                Outgoing::Nowhere => {}
-                Outgoing::ThroughBend { z, to: rows } => {
-                    let input = self.input.at(channel, 0);
-                    passes::through_bend::<V>(gradient, input, from(z), to(rows), extent, sums);
+            match self {
+                Self::Nowhere => return,
+                // ELU′ from the bent value y: 1 for y > 0, else y + 1.
+                Self::ThroughBend { bent, z, to, extent } => {
+                    for v in 0..VECTORS {
+                        let (x, one) = (x + v * V::LANES, V::splat(1.0));
+                        let y = V::load(bent.at(channel, x));
+                        g[v] = extent.within(x, g[v]).mul(y.where_positive(one, y.add(one)));
+                        g[v].store_past_caches(to.at(channel, x));
+                        values[v] = V::load(z.at(channel, x));
+                    }
                 }
-                Outgoing::Joined { total, z, affine } => {
-                    let total = to(total);
-                    passes::join_and_sum::<V>(gradient, total, total, from(z), affine[channel], extent, sums);
+                Self::Joined { total, z, affine, extent } => {
+                    let Affine { scale, shift } = affine[channel];
+                    for v in 0..VECTORS {
+                        let x = x + v * V::LANES;
+                        let joined = extent.within(x, g[v]).add(V::load(total.at(channel, x)));
+                        joined.store(total.at(channel, x));
+                        values[v] = V::load(z.at(channel, x));
+                        let bent = V::splat(shift).plus_product(values[v], V::splat(scale));
+                        g[v] = joined.mul(bent.elu_slope());
+                    }
                 }
             }
+            sums.add(channel, g, values);
         }
     }
 }

@@ -1,12 +1,15 @@
 //! One convolution of the tower in training: its input is made from the layers below while it is read, its output's
 //! moments are summed while it is written.
 
-use super::passes::{self, Extent, LaneSums, To};
-use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
-use super::taps::{self, Meanwhile, Taps};
+#![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
+
+use super::ahead::Ahead;
+use super::passes::{self, Extent, LaneSums, RowSums, To};
+use super::rows::{Ring, Rows, SharedRows, Strand};
+use super::taps::{self, Company, Taps};
 use super::{Source, WIDTH};
 use crate::network::vector::arithmetic::Arithmetic;
-use crate::network::vector::{Path, run_on};
+use crate::network::vector::{Path, fence, run_on};
 use rayon::prelude::*;
 
 /// Where the input of a convolution comes from, and whether it is kept.
@@ -34,38 +37,40 @@ impl Convolution<'_> {
         let sums: Vec<LaneSums> = strands
             .into_par_iter()
             .map_init(
-                || Scratch::new(self.taps, &self.extent),
-                |scratch, strand| {
+                || Ring::new(4, self.taps.inputs, self.extent.stride, self.taps.dilation),
+                |ring, strand| {
                     let mut sums = LaneSums::default();
-                    forward_strand(path, self, strand, scratch, z, &mut sums);
+                    forward_strand(path, self, strand, ring, z, &mut sums);
                     sums
                 },
             )
             .collect();
         super::channel_sums(&sums)
     }
-}
 
-struct Scratch {
-    ring: Ring,
-    /// Two rows of z, `[8, stride]` each: one is made while the other is kept.
-    made: [Lines; 2],
-}
-
-impl Scratch {
-    fn new(taps: Taps, extent: &Extent) -> Self {
-        let row = || Lines::uninitialised(WIDTH * extent.stride);
-        Self { ring: Ring::new(4, taps.inputs, extent.stride, taps.dilation), made: [row(), row()] }
+    /// Asks for the rows that row `index` of the strand is made of.
+    #[inline(always)]
+    fn ahead(&self, strand: Strand, index: isize, ring: &mut Ring) -> Ahead<2> {
+        let near = ring.row(0).cast_const();
+        let y = strand.y(index, self.height).filter(|_| index <= strand.rows as isize);
+        let row = |rows: &Rows| y.map_or(near, |y| rows.row(strand.image, y));
+        let read = match self.input.source {
+            Source::Picture { .. } => [near, near],
+            Source::Plain(rows) => [row(rows), near],
+            Source::Bent { z, .. } => [row(z), near],
+            Source::Joined { base, z, .. } => [row(base), row(z)],
+        };
+        Ahead::new(read, None, &self.extent)
     }
 }
 
 run_on!(fn forward_strand = forward_strand_kernel(
     layer: &Convolution<'_>,
     strand: Strand,
-    scratch: &mut Scratch,
+    ring: &mut Ring,
     z: SharedRows,
     sums: &mut LaneSums,
-));
+); 3 wide);
 
 /// # Safety
 /// The instruction set of `V` must be there; no other task may write the strand's rows.
@@ -73,59 +78,73 @@ run_on!(fn forward_strand = forward_strand_kernel(
 unsafe fn forward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
     layer: &Convolution<'_>,
     strand: Strand,
-    scratch: &mut Scratch,
+    ring: &mut Ring,
     z: SharedRows,
     sums: &mut LaneSums,
 ) {
-    let (extent, rows) = (&layer.extent, strand.rows as isize);
-    let Scratch { ring, made } = scratch;
-    let made = [0, 1].map(|which: usize| To { start: made[which].start_mut(), stride: extent.stride });
+    let extent = &layer.extent;
+    let mut row_sums = RowSums::default();
     unsafe {
         for index in -1..=1 {
             Read::new(layer, strand, index, ring).row::<V>();
         }
-        for index in 0..rows {
-            let mut meanwhile = Step {
+        for index in 0..strand.rows as isize {
+            let y = strand.first_y + index as usize * strand.dilation;
+            let mut step = Step {
                 read: Read::new(layer, strand, index + 2, ring),
-                keep: (index > 0).then(|| Keep::new(strand, index - 1, made[(index as usize + 1) % 2], z)),
+                ahead: layer.ahead(strand, index + 3, ring),
+                z: z.row(strand.image, y),
                 extent,
-                sums: &mut *sums,
+                sums: &mut row_sums,
             };
-            let from = ring.around(index);
             let weight = layer.weight.as_ptr();
-            let to = made[index as usize % 2];
             taps::convolve_row::<V, _, OUTPUTS, VECTORS>(
-                from,
+                ring.around(index),
                 weight,
                 layer.taps,
-                to,
                 extent,
-                &mut meanwhile,
+                &mut step,
             );
-        }
-        let last = Keep::new(strand, rows - 1, made[(rows as usize + 1) % 2], z);
-        for channel in 0..WIDTH {
-            last.channel::<V>(channel, extent, sums);
+            row_sums.end_row::<V>(sums);
         }
     }
+    fence();
 }
 
-/// What a strand does while a row is convolved: the row after the next is read, the row before goes to memory.
+/// What a strand does while a row is convolved: the row after the next is read, and z goes to memory with its sums.
 struct Step<'a> {
     read: Read<'a>,
-    keep: Option<Keep>,
+    ahead: Ahead<2>,
+    z: *mut f32,
     extent: &'a Extent,
-    sums: &'a mut LaneSums,
+    sums: &'a mut RowSums,
 }
 
-impl Meanwhile for Step<'_> {
+impl Company for Step<'_> {
     #[inline(always)]
     unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
+        unsafe { self.read.channel::<V>(channel) };
+    }
+
+    #[inline(always)]
+    fn fetch(&mut self) {
+        self.ahead.fetch();
+    }
+
+    #[inline(always)]
+    unsafe fn take<V: Arithmetic, const VECTORS: usize>(
+        &mut self,
+        output: usize,
+        x: usize,
+        mut z: [V; VECTORS],
+    ) {
         unsafe {
-            self.read.channel::<V>(channel);
-            if let Some(keep) = &self.keep {
-                keep.channel::<V>(channel, self.extent, self.sums);
+            for v in 0..VECTORS {
+                let x = x + v * V::LANES;
+                z[v] = self.extent.within(x, z[v]);
+                z[v].store_past_caches(self.z.add(output * self.extent.stride + x));
             }
+            self.sums.add(output, z, z);
         }
     }
 }
@@ -174,30 +193,8 @@ impl<'a> Read<'a> {
             let to = self.to.at(channel, 0);
             self.layer.input.source.read::<V>(self.image, y, channel, to, extent);
             if let Some(keep) = self.keep {
-                passes::copy::<V>(to, keep.add(channel * extent.stride), extent);
+                passes::keep::<V>(to, keep.add(channel * extent.stride), extent);
             }
-        }
-    }
-}
-
-/// A row of z on its way to memory.
-struct Keep {
-    from: To,
-    to: *mut f32,
-}
-
-impl Keep {
-    #[inline(always)]
-    fn new(strand: Strand, index: isize, from: To, z: SharedRows) -> Self {
-        let y = strand.first_y + index as usize * strand.dilation;
-        Self { from, to: z.row(strand.image, y) }
-    }
-
-    #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, channel: usize, extent: &Extent, sums: &mut LaneSums) {
-        unsafe {
-            let to = self.to.add(channel * extent.stride);
-            passes::keep_and_sum::<V>(self.from.at(channel, 0), to, extent, &mut sums[channel]);
         }
     }
 }

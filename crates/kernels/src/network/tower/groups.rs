@@ -10,9 +10,9 @@
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
 use super::WIDTH;
-use super::passes::{Extent, From, To};
+use super::passes::{Extent, From};
 use super::rows::{LINE, Lines};
-use super::taps::{Meanwhile, TAPS, Taps};
+use super::taps::{TAPS, Taps};
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::{Array8, Vector};
 use crate::network::winograd_line::{POINTS, input_line, output_line, weight_line};
@@ -117,28 +117,16 @@ pub(super) fn window(ring: &mut Window, first: isize, channel: usize) -> [*const
     rows
 }
 
-/// A group of rows that a convolution makes, `[4, 8, stride]`.
-#[derive(Clone, Copy)]
-pub(super) struct Made {
-    start: *mut f32,
-    stride: usize,
-}
+/// What happens around the convolution of a group; see [`super::taps::Company`].
+pub(super) trait Company {
+    /// Asks memory for a little of what comes next; called once for each point and input of a block.
+    fn fetch(&mut self);
 
-impl Made {
-    pub(super) fn new(lines: &mut Lines, extent: &Extent) -> Self {
-        Self { start: lines.start_mut(), stride: extent.stride }
-    }
-
-    #[inline(always)]
-    pub(super) fn row(self, index: usize) -> To {
-        // SAFETY: one of the four rows.
-        To { start: unsafe { self.start.add(index * WIDTH * self.stride) }, stride: self.stride }
-    }
-
-    #[inline(always)]
-    pub(super) fn rows(self) -> [To; GROUP] {
-        [self.row(0), self.row(1), self.row(2), self.row(3)]
-    }
+    /// Takes values of an output channel in all four rows, from pixel `x` on. Beyond the width they are arbitrary.
+    ///
+    /// # Safety
+    /// The instruction set of `V` must be there.
+    unsafe fn take<V: Arithmetic>(&mut self, output: usize, x: usize, rows: [V; GROUP]);
 }
 
 /// Combines the six rows of a channel's window for the convolution.
@@ -163,70 +151,57 @@ pub(super) unsafe fn combine<V: Arithmetic>(
 }
 
 /// Floats of the scratch of [`convolve_group`].
-pub(super) const PRODUCTS: usize = POINTS * WIDTH * 2 * LINE;
+pub(super) const PRODUCTS: usize = POINTS * WIDTH * 3 * LINE;
 
-/// Writes four rows `[8, stride]` from the combined rows. Their tails beyond the width are not cleared.
+/// The convolution of the combined rows, four rows `[8, stride]`, given away in vectors.
 ///
 /// `products` is scratch of [`PRODUCTS`] floats.
 #[inline(always)]
-pub(super) unsafe fn convolve_group<
-    V: Arithmetic,
-    M: Meanwhile,
-    const OUTPUTS: usize,
-    const VECTORS: usize,
->(
+pub(super) unsafe fn convolve_group<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTORS: usize>(
     combined: [From; POINTS],
     weight: *const f32,
     taps: Taps,
-    to: [To; GROUP],
     extent: &Extent,
     products: *mut f32,
-    meanwhile: &mut M,
+    company: &mut C,
 ) {
-    let blocks = WIDTH / OUTPUTS * (extent.stride / (VECTORS * V::LANES));
-    let (mut block, mut channel) = (0, 0);
     unsafe {
         let mut x = 0;
         while x + VECTORS * V::LANES <= extent.stride {
             for first in (0..WIDTH).step_by(OUTPUTS) {
-                while channel * blocks < block * WIDTH {
-                    meanwhile.channel::<V>(channel);
-                    channel += 1;
-                }
-                block += 1;
-                convolve_block::<V, OUTPUTS, VECTORS>(combined, weight.add(first), taps, products, x);
-                finish_block::<V, OUTPUTS, VECTORS>(products, to, first, x);
+                let weight = weight.add(first);
+                multiply::<V, C, OUTPUTS, VECTORS>(combined, weight, taps, products, x, company);
+                give_away::<V, C, OUTPUTS, VECTORS>(products, first, x, company);
             }
             x += VECTORS * V::LANES;
         }
         while x < extent.stride {
             for first in (0..WIDTH).step_by(OUTPUTS) {
-                convolve_block::<V, OUTPUTS, 1>(combined, weight.add(first), taps, products, x);
-                finish_block::<V, OUTPUTS, 1>(products, to, first, x);
+                let weight = weight.add(first);
+                multiply::<V, C, OUTPUTS, 1>(combined, weight, taps, products, x, company);
+                give_away::<V, C, OUTPUTS, 1>(products, first, x, company);
             }
             x += V::LANES;
-        }
-        while channel < WIDTH {
-            meanwhile.channel::<V>(channel);
-            channel += 1;
         }
     }
 }
 
 /// For each point, `OUTPUTS × VECTORS` accumulators stay in registers over all inputs and taps.
 #[inline(always)]
-unsafe fn convolve_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn multiply<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTORS: usize>(
     combined: [From; POINTS],
     mut weight: *const f32,
     taps: Taps,
     products: *mut f32,
     x: usize,
+    company: &mut C,
 ) {
     unsafe {
         for point in 0..POINTS {
             let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
             let mut row = combined[point].at(0, x).sub(taps.dilation);
             for _ in 0..taps.inputs {
+                company.fetch();
                 let mut from = row;
                 for _ in 0..3 {
                     let mut pixels = [V::zero(); VECTORS];
@@ -256,11 +231,11 @@ unsafe fn convolve_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usi
 
 /// Combines the products of all points into four rows.
 #[inline(always)]
-unsafe fn finish_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn give_away<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTORS: usize>(
     products: *const f32,
-    to: [To; GROUP],
     first: usize,
     x: usize,
+    company: &mut C,
 ) {
     unsafe {
         for o in 0..OUTPUTS {
@@ -269,10 +244,7 @@ unsafe fn finish_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize
                 for point in 0..POINTS {
                     values[point] = V::load(products.add(((point * OUTPUTS + o) * VECTORS + v) * V::LANES));
                 }
-                let rows = output_line(values);
-                for row in 0..GROUP {
-                    rows[row].store(to[row].at(first + o, x + v * V::LANES));
-                }
+                company.take(first + o, x + v * V::LANES, output_line(values));
             }
         }
     }

@@ -3,18 +3,20 @@
 //! Without batch moments to wait for, the second convolution of a block follows the first row by row: both work
 //! on the same strand, each with a ring of three rows.
 
-use super::groups::{self, Combined, GROUP, Made, Window, window};
-use super::passes::{self, Extent};
+#![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
+
+use super::ahead::Ahead;
+use super::groups::{self, Combined, Company, GROUP, ROWS_READ, Window, window};
+use super::passes::{Extent, From};
 use super::rows::{Lines, Rows, SharedRows, Strand};
-use super::taps::{Idle, Meanwhile, TAPS, Taps};
+use super::taps::{TAPS, Taps};
 use super::{Source, Tower, WIDTH, extent, head};
 use crate::memory::Unwritten;
 use crate::network::Planes;
 use crate::network::normalisation::Affine;
 use crate::network::vector::arithmetic::Arithmetic;
-use crate::network::vector::{Path, run_on};
+use crate::network::vector::{Path, fence, run_on};
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// A tower with its normalisation as an affine map.
 #[derive(Clone, Debug)]
@@ -163,38 +165,41 @@ struct Block<'a> {
 }
 
 struct Scratch {
-    /// Rows of x: a window of six for the first convolution, and what the second still needs for the sum.
+    /// Rows of the stem's input: a window of six, and what the next one shares with it.
     input: Window,
     /// Rows after the first convolution: a window of six for the second.
     middle: Window,
     combined: Combined,
-    combined_middle: Combined,
-    /// What the first convolution makes.
-    first: Lines,
-    /// What the second convolution makes.
-    second: Lines,
+    /// A row of zeros: what lies above and below the picture.
+    zeros: Lines,
+    /// A group of the last block's sum, `[4, 8, stride]`, on its way through the head.
+    sum: Lines,
     products: Lines,
 }
 
-/// Rows of x that are kept: from the group whose sum goes out to the end of the next window.
-const INPUT_ROWS: usize = 4 * GROUP;
-
 impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
-        let group = || Lines::uninitialised(GROUP * WIDTH * extent.stride);
         Self {
-            input: Window::new(INPUT_ROWS, taps.inputs, extent.stride),
+            input: Window::new(2 * GROUP, taps.inputs, extent.stride),
             middle: Window::new(2 * GROUP, WIDTH, extent.stride),
             combined: Combined::new(taps.inputs, extent.stride, taps.dilation),
-            combined_middle: Combined::new(WIDTH, extent.stride, taps.dilation),
-            first: group(),
-            second: group(),
+            zeros: Lines::zeros(WIDTH * extent.stride),
+            sum: Lines::uninitialised(GROUP * WIDTH * extent.stride),
             products: Lines::uninitialised(groups::PRODUCTS),
         }
     }
 }
 
-run_on!(fn stem_strand = stem_strand_kernel(stem: &Stem<'_>, strand: Strand, scratch: &mut Scratch));
+/// Bends a value: ELU of its normalisation, zero beyond the width.
+#[inline(always)]
+unsafe fn bend<V: Arithmetic>(value: V, affine: Affine, x: usize, extent: &Extent) -> V {
+    unsafe {
+        let normalised = V::splat(affine.shift).plus_product(value, V::splat(affine.scale));
+        extent.within(x, normalised.elu())
+    }
+}
+
+run_on!(fn stem_strand = stem_strand_kernel(stem: &Stem<'_>, strand: Strand, scratch: &mut Scratch); 3 wide);
 
 /// # Safety
 /// The instruction set of `V` must be there; no other task may write the strand's rows.
@@ -205,37 +210,60 @@ unsafe fn stem_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS:
     scratch: &mut Scratch,
 ) {
     let extent = &stem.extent;
-    let made = Made::new(&mut scratch.first, extent);
     unsafe {
         for first in (0..strand.rows).step_by(GROUP) {
             for channel in 0..stem.taps.inputs {
                 for index in first as isize - 1..=(first + GROUP) as isize {
-                    read::<V>(stem.source, strand, index, channel, stem.height, extent, &mut scratch.input);
+                    match strand.y(index, stem.height) {
+                        None => scratch.input.clear(index, channel),
+                        Some(y) => {
+                            let to = scratch.input.row(index, channel);
+                            stem.source.read::<V>(strand.image, y, channel, to, extent);
+                        }
+                    }
                 }
                 let window = window(&mut scratch.input, first as isize - 1, channel);
                 groups::combine::<V>(window, scratch.combined.channel(channel), extent.stride);
             }
+            let mut exit = StemExit { stem, strand, first };
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
                 scratch.combined.points(),
                 stem.layer.weight.as_ptr(),
                 stem.taps,
-                made.rows(),
                 extent,
                 scratch.products.start_mut(),
-                &mut Idle,
+                &mut exit,
             );
-            for index in first..strand.rows.min(first + GROUP) {
-                let to = stem.to.row(strand.image, strand.first_y + index * strand.dilation);
-                for c in 0..WIDTH {
-                    let (row, affine) = (made.row(index - first).at(c, 0), stem.layer.affine[c]);
-                    passes::bend::<V>(row, affine, to.add(c * extent.stride), extent);
-                }
+        }
+    }
+    fence();
+}
+
+/// Takes a group of rows of the stem.
+struct StemExit<'a> {
+    stem: &'a Stem<'a>,
+    strand: Strand,
+    first: usize,
+}
+
+impl Company for StemExit<'_> {
+    #[inline(always)]
+    fn fetch(&mut self) {}
+
+    #[inline(always)]
+    unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
+        let (stem, strand) = (self.stem, self.strand);
+        for r in 0..GROUP.min(strand.rows - self.first) {
+            unsafe {
+                let to = stem.to.row(strand.image, strand.first_y + (self.first + r) * strand.dilation);
+                let value = bend(rows[r], stem.layer.affine[c], x, &stem.extent);
+                value.store_past_caches(to.add(c * stem.extent.stride + x));
             }
         }
     }
 }
 
-run_on!(fn block_strand = block_strand_kernel(block: &Block<'_>, strand: Strand, scratch: &mut Scratch));
+run_on!(fn block_strand = block_strand_kernel(block: &Block<'_>, strand: Strand, scratch: &mut Scratch); 3 wide);
 
 /// Group `n` of the middle is its rows `4n - 1` to `4n + 2`, so that group `n - 1` of what goes out, rows `4n - 4` to
 /// `4n - 1`, can follow as soon as it is made.
@@ -249,183 +277,140 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
     scratch: &mut Scratch,
 ) {
     let (extent, taps) = (&block.extent, block.taps);
-    let Scratch { input, middle, combined, combined_middle, first, second, products } = scratch;
-    let (first, second) = (Made::new(first, extent), Made::new(second, extent));
-    let groups = strand.rows.div_ceil(GROUP);
+    let Scratch { middle, combined, zeros, sum, products, .. } = scratch;
+    let products = products.start_mut();
+    let row_of_x =
+        |index: isize| strand.y(index, block.height).map_or(zeros.start(), |y| block.x.row(strand.image, y));
     unsafe {
-        for channel in 0..WIDTH {
-            read_x::<V>(block, strand, -2..GROUP as isize, channel, input);
-        }
-        for group in 0..=groups {
+        for group in 0..=strand.rows.div_ceil(GROUP) {
             let begin = (group * GROUP) as isize - 1;
+            let rows: [*const f32; ROWS_READ] = std::array::from_fn(|r| row_of_x(begin - 1 + r as isize));
             for channel in 0..WIDTH {
-                let window = window(input, begin - 1, channel);
+                let window = rows.map(|row| row.add(channel * extent.stride));
                 groups::combine::<V>(window, combined.channel(channel), extent.stride);
             }
-            let finish = group.checked_sub(2).map(|done| Finish { block, strand, group: done, row: second });
-            let mut step = Step { block, strand, next: begin + 5, input: &mut *input, finish };
+            let next: [*const f32; GROUP] =
+                std::array::from_fn(|r| row_of_x(begin + (ROWS_READ - 1 + r) as isize));
+            let mut first = FirstExit {
+                block,
+                inside: std::array::from_fn(|r| strand.y(begin + r as isize, block.height).is_some()),
+                middle: std::array::from_fn(|r| middle.row(begin + r as isize, 0)),
+                ahead: Ahead::new(next, None, extent),
+            };
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
                 combined.points(),
                 block.first.weight.as_ptr(),
                 taps,
-                first.rows(),
                 extent,
-                products.start_mut(),
-                &mut step,
+                products,
+                &mut first,
             );
-            if let Some(finish) = &step.finish {
-                finish.head::<V>();
-            }
-            bend_middle::<V>(block, strand, begin, first, middle);
-            if group == 0 {
-                continue;
-            }
+            let Some(done) = group.checked_sub(1) else { continue };
             for channel in 0..WIDTH {
                 let window = window(middle, begin - GROUP as isize, channel);
-                groups::combine::<V>(window, combined_middle.channel(channel), extent.stride);
+                groups::combine::<V>(window, combined.channel(channel), extent.stride);
             }
+            let mut second = SecondExit::new(block, strand, done * GROUP, sum);
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
-                combined_middle.points(),
+                combined.points(),
                 block.second.weight.as_ptr(),
                 taps,
-                second.rows(),
                 extent,
-                products.start_mut(),
-                &mut Idle,
+                products,
+                &mut second,
             );
+            second.head::<V>();
         }
-        let last = Finish { block, strand, group: groups - 1, row: second };
-        for channel in 0..WIDTH {
-            last.channel::<V>(channel, input);
-        }
-        last.head::<V>();
     }
+    fence();
 }
 
-/// What happens while the first convolution works: x is read, and the group before goes out.
-struct Step<'a> {
+/// Takes a group of rows of a block's first convolution.
+struct FirstExit<'a> {
     block: &'a Block<'a>,
-    strand: Strand,
-    next: isize,
-    input: &'a mut Window,
-    finish: Option<Finish<'a>>,
+    /// Whether the rows lie in the picture; zero where they do not.
+    inside: [bool; GROUP],
+    middle: [*mut f32; GROUP],
+    ahead: Ahead<GROUP>,
 }
 
-impl Meanwhile for Step<'_> {
+impl Company for FirstExit<'_> {
     #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
-        unsafe {
-            if let Some(finish) = &self.finish {
-                finish.channel::<V>(channel, self.input);
-            }
-            let rows = self.next..self.next + GROUP as isize;
-            read_x::<V>(self.block, self.strand, rows, channel, self.input);
-        }
-    }
-}
-
-/// Brings a channel's rows of x into the ring.
-#[inline(always)]
-unsafe fn read_x<V: Arithmetic>(
-    block: &Block<'_>,
-    strand: Strand,
-    rows: Range<isize>,
-    channel: usize,
-    ring: &mut Window,
-) {
-    for index in rows {
-        let source = Source::Plain(block.x);
-        unsafe { read::<V>(source, strand, index, channel, block.height, &block.extent, ring) };
-    }
-}
-
-/// Brings a channel's row `index` of the strand into the ring.
-#[inline(always)]
-unsafe fn read<V: Arithmetic>(
-    source: Source<'_>,
-    strand: Strand,
-    index: isize,
-    channel: usize,
-    height: usize,
-    extent: &Extent,
-    ring: &mut Window,
-) {
-    // The second convolution reads one row beyond the strand, the first one row beyond that.
-    match strand.y(index, height).filter(|_| index <= strand.rows as isize + 1) {
-        None => ring.clear(index, channel),
-        Some(y) => unsafe {
-            source.read::<V>(strand.image, y, channel, ring.row(index, channel), extent);
-        },
-    }
-}
-
-/// Bends a group of what the first convolution made, from row `begin` on; zero outside the picture.
-#[inline(always)]
-unsafe fn bend_middle<V: Arithmetic>(
-    block: &Block<'_>,
-    strand: Strand,
-    begin: isize,
-    made: Made,
-    middle: &mut Window,
-) {
-    for row in 0..GROUP {
-        let index = begin + row as isize;
-        let inside = strand.y(index, block.height).is_some();
-        for c in 0..WIDTH {
-            if inside {
-                let (from, to) = (made.row(row), middle.row(index, c));
-                unsafe { passes::bend::<V>(from.at(c, 0), block.first.affine[c], to, &block.extent) };
-            } else {
-                middle.clear(index, c);
-            }
-        }
-    }
-}
-
-/// A group of a block's sum on its way out.
-struct Finish<'a> {
-    block: &'a Block<'a>,
-    strand: Strand,
-    group: usize,
-    row: Made,
-}
-
-impl Finish<'_> {
-    /// The group's rows, and where they lie in the picture.
-    #[inline(always)]
-    fn rows(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (strand, first) = (self.strand, self.group * GROUP);
-        (first..strand.rows.min(first + GROUP))
-            .map(move |index| (index, strand.first_y + index * strand.dilation))
+    fn fetch(&mut self) {
+        self.ahead.fetch();
     }
 
     #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, c: usize, input: &mut Window) {
-        let extent = &self.block.extent;
-        for (index, y) in self.rows() {
+    unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
+        let (affine, extent) = (self.block.first.affine[c], &self.block.extent);
+        for r in 0..GROUP {
             unsafe {
-                let row = self.row.row(index % GROUP).at(c, 0);
-                let to = match self.block.exit {
-                    Exit::Rows(rows) => rows.row(self.strand.image, y).add(c * extent.stride),
-                    Exit::Head(_) => row,
-                };
-                let base = input.row(index as isize, c);
-                passes::bend_and_add::<V>(base, row, self.block.second.affine[c], to, extent);
+                let value = if self.inside[r] { bend(rows[r], affine, x, extent) } else { V::zero() };
+                value.store(self.middle[r].add(c * extent.stride + x));
             }
         }
+    }
+}
+
+/// Takes a group of rows of a block's second convolution.
+struct SecondExit<'a> {
+    block: &'a Block<'a>,
+    strand: Strand,
+    /// The group's first row, and how many of its rows belong to the strand.
+    first: usize,
+    rows: usize,
+    base: [*const f32; GROUP],
+    to: [*mut f32; GROUP],
+}
+
+impl<'a> SecondExit<'a> {
+    #[inline(always)]
+    fn new(block: &'a Block<'a>, strand: Strand, first: usize, sum: &mut Lines) -> Self {
+        let rows = GROUP.min(strand.rows - first);
+        let y = |r: usize| strand.first_y + (first + r.min(rows - 1)) * strand.dilation;
+        let to = |r: usize| match block.exit {
+            Exit::Rows(rows) => rows.row(strand.image, y(r)),
+            // SAFETY: one of the group's rows.
+            Exit::Head(_) => unsafe { sum.start_mut().add(r * WIDTH * block.extent.stride) },
+        };
+        let to = [0, 1, 2, 3].map(to);
+        let base = std::array::from_fn(|r| block.x.row(strand.image, y(r)));
+        Self { block, strand, first, rows, base, to }
     }
 
     /// Maps the sum to the outputs, after the last block.
     #[inline(always)]
     unsafe fn head<V: Arithmetic>(&self) {
         let Exit::Head(output) = self.block.exit else { return };
-        let FoldedTower { head_weight, head_bias, tower, .. } = self.block.tower;
-        for (index, y) in self.rows() {
-            let row = self.row.row(index % GROUP).read();
+        let (FoldedTower { head_weight, head_bias, tower, .. }, extent) =
+            (self.block.tower, &self.block.extent);
+        for r in 0..self.rows {
+            let y = self.strand.first_y + (self.first + r) * self.strand.dilation;
+            let row = From { start: self.to[r], stride: extent.stride };
             for (k, weight) in head_weight.chunks_exact(WIDTH).enumerate() {
                 unsafe {
                     let to = output.start.add(output.shape.row_start(self.strand.image, k, y));
-                    head::map_row::<V>(row, weight, head_bias[k], tower.sigmoid, to, &self.block.extent);
+                    head::map_row::<V>(row, weight, head_bias[k], tower.sigmoid, to, extent);
+                }
+            }
+        }
+    }
+}
+
+impl Company for SecondExit<'_> {
+    #[inline(always)]
+    fn fetch(&mut self) {}
+
+    #[inline(always)]
+    unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
+        let (affine, extent) = (self.block.second.affine[c], &self.block.extent);
+        let at = c * extent.stride + x;
+        for r in 0..self.rows {
+            unsafe {
+                let sum = V::load(self.base[r].add(at)).add(bend(rows[r], affine, x, extent));
+                match self.block.exit {
+                    Exit::Rows(_) => sum.store_past_caches(self.to[r].add(at)),
+                    Exit::Head(_) => sum.store(self.to[r].add(at)),
                 }
             }
         }

@@ -64,6 +64,17 @@ impl Extent {
         let within = std::array::from_fn(|lane| if width > 0 && inside(lane) { 1.0 } else { 0.0 });
         Self { width, stride, within }
     }
+
+    /// The value at pixel `x` of a row, zero beyond the width.
+    #[inline(always)]
+    pub(super) unsafe fn within<V: Arithmetic>(&self, x: usize, value: V) -> V {
+        let last = self.stride - LINE;
+        if x < last || self.width == self.stride {
+            return value;
+        }
+        // SAFETY: `x` is a vector of the last line, which `within` describes.
+        unsafe { V::load(self.within.as_ptr().add(x - last)).where_positive(value, V::zero()) }
+    }
 }
 
 /// Zeros from the width to the end of the last line.
@@ -135,11 +146,60 @@ macro_rules! in_turns {
     }};
 }
 
+/// Sums Σa and Σa·b of a row of each channel, which go to the strand's at the end of the row: many short sums round less
+/// than a long one.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct RowSums(LaneSums);
+
+impl RowSums {
+    /// Adds values of a channel: a to the first sum, a·b to the second.
+    #[inline(always)]
+    pub(super) unsafe fn add<V: Arithmetic, const VECTORS: usize>(
+        &mut self,
+        channel: usize,
+        a: [V; VECTORS],
+        b: [V; VECTORS],
+    ) {
+        let [first, second] = &mut self.0[channel];
+        unsafe {
+            let (mut sum, mut products) = (V::load(first.as_ptr()), V::load(second.as_ptr()));
+            for v in 0..VECTORS {
+                sum = sum.add(a[v]);
+                products = products.plus_product(a[v], b[v]);
+            }
+            sum.store(first.as_mut_ptr());
+            products.store(second.as_mut_ptr());
+        }
+    }
+
+    /// Adds all sums to the strand's, and begins anew.
+    #[inline(always)]
+    pub(super) unsafe fn end_row<V: Arithmetic>(&mut self, strand: &mut LaneSums) {
+        for (row, strand) in self.0.iter_mut().flatten().zip(strand.iter_mut().flatten()) {
+            unsafe {
+                V::load(strand.as_ptr()).add(V::load(row.as_ptr())).store(strand.as_mut_ptr());
+                V::zero().store(row.as_mut_ptr());
+            }
+        }
+    }
+}
+
 #[inline(always)]
 pub(super) unsafe fn copy<V: Arithmetic>(from: *const f32, to: *mut f32, extent: &Extent) {
     unsafe {
         for x in (0..extent.stride).step_by(V::LANES) {
             V::load(from.add(x)).store(to.add(x));
+        }
+    }
+}
+
+/// A copy for later, past the caches.
+#[inline(always)]
+pub(super) unsafe fn keep<V: Arithmetic>(from: *const f32, to: *mut f32, extent: &Extent) {
+    unsafe {
+        for x in (0..extent.stride).step_by(V::LANES) {
+            V::load(from.add(x)).store_past_caches(to.add(x));
         }
     }
 }
@@ -172,26 +232,6 @@ pub(super) unsafe fn bend_and_add<V: Arithmetic>(
             V::load(base.add(x)).add(bent).store(to.add(x));
         }
         clear_tail::<V>(to, extent);
-    }
-}
-
-/// Σz and Σz², while z goes to its place in memory.
-#[inline(always)]
-pub(super) unsafe fn keep_and_sum<V: Arithmetic>(
-    z: *mut f32,
-    to: *mut f32,
-    extent: &Extent,
-    sums: &mut [[f32; LINE]; 2],
-) {
-    unsafe {
-        clear_tail::<V>(z, extent);
-        let mut pair = Pair::<V>::zero();
-        in_turns!(V, extent.stride, |turn, x| {
-            let z = V::load(z.add(x));
-            pair.add(turn, z, z);
-            z.store(to.add(x));
-        });
-        pair.add_to(sums);
     }
 }
 
@@ -234,30 +274,6 @@ pub(super) unsafe fn gradient_of_normalised<V: Arithmetic>(
             constant.plus_product(V::load(z.add(x)), of_z).plus_product(g, of_g).store(to.add(x));
         }
         clear_tail::<V>(to, extent);
-    }
-}
-
-/// to = g·ELU′, with ELU′ from the bent value y (y > 0 ? 1 : y + 1); Σ of it and Σ of it times z.
-#[inline(always)]
-pub(super) unsafe fn through_bend<V: Arithmetic>(
-    g: *mut f32,
-    bent: *const f32,
-    z: *const f32,
-    to: *mut f32,
-    extent: &Extent,
-    sums: &mut [[f32; LINE]; 2],
-) {
-    unsafe {
-        clear_tail::<V>(g, extent);
-        let one = V::splat(1.0);
-        let mut pair = Pair::<V>::zero();
-        in_turns!(V, extent.stride, |turn, x| {
-            let y = V::load(bent.add(x));
-            let g = V::load(g.add(x)).mul(y.where_positive(one, y.add(one)));
-            pair.add(turn, g, V::load(z.add(x)));
-            g.store(to.add(x));
-        });
-        pair.add_to(sums);
     }
 }
 

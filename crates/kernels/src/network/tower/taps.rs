@@ -3,8 +3,8 @@
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
 use super::WIDTH;
-use super::passes::{Extent, From, To};
-use super::rows::LINE;
+use super::passes::{Extent, From};
+use super::rows::{LINE, Line};
 use crate::network::vector::arithmetic::Arithmetic;
 
 /// Taps of a kernel.
@@ -37,73 +37,84 @@ pub(super) struct Taps {
     pub(super) dilation: usize,
 }
 
-/// Work on other rows that is done between the blocks of a convolution, channel by channel: reading from memory goes on
-/// while the arithmetic is busy, in pieces that the processor's own looking ahead can follow.
-pub(super) trait Meanwhile {
+/// What happens around the convolution of a row: work on other rows between its blocks, channel by channel, so that
+/// memory is read while the arithmetic is busy; and what becomes of its values, while they are in registers.
+pub(super) trait Company {
+    /// Work for a channel, between two blocks.
+    ///
     /// # Safety
     /// The instruction set of `V` must be there.
     unsafe fn channel<V: Arithmetic>(&mut self, channel: usize);
+
+    /// Asks memory for a little of what comes next; called once for each input and row of taps of a block.
+    fn fetch(&mut self);
+
+    /// Takes values of an output channel, from pixel `x` on. Beyond the width they are arbitrary.
+    ///
+    /// # Safety
+    /// The instruction set of `V` must be there.
+    unsafe fn take<V: Arithmetic, const VECTORS: usize>(
+        &mut self,
+        output: usize,
+        x: usize,
+        values: [V; VECTORS],
+    );
 }
 
-/// Nothing.
-pub(super) struct Idle;
-
-impl Meanwhile for Idle {
-    #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&mut self, _channel: usize) {}
-}
-
-/// Writes `[8, stride]`: the convolution of the rows above, at and below. The tail beyond the width is not cleared.
+/// The convolution of the rows above, at and below, `[8, stride]`, given away in vectors.
 #[inline(always)]
-pub(super) unsafe fn convolve_row<V: Arithmetic, M: Meanwhile, const OUTPUTS: usize, const VECTORS: usize>(
+pub(super) unsafe fn convolve_row<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTORS: usize>(
     rows: [From; 3],
     weight: *const f32,
     taps: Taps,
-    to: To,
     extent: &Extent,
-    meanwhile: &mut M,
+    company: &mut C,
 ) {
     let blocks = WIDTH / OUTPUTS * (extent.stride / (VECTORS * V::LANES));
     let (mut block, mut channel) = (0, 0);
     unsafe {
         for first_output in (0..WIDTH).step_by(OUTPUTS) {
-            let weight = weight.add(first_output);
-            let to = To { start: to.at(first_output, 0), stride: to.stride };
             let mut x = 0;
             while x + VECTORS * V::LANES <= extent.stride {
                 while channel * blocks < block * WIDTH {
-                    meanwhile.channel::<V>(channel);
+                    company.channel::<V>(channel);
                     channel += 1;
                 }
                 block += 1;
-                convolve_block::<V, OUTPUTS, VECTORS>(rows, weight, taps, to, x);
+                convolve_block::<V, C, OUTPUTS, VECTORS>(rows, weight, taps, first_output, x, company);
                 x += VECTORS * V::LANES;
             }
             while x < extent.stride {
-                convolve_block::<V, OUTPUTS, 1>(rows, weight, taps, to, x);
+                convolve_block::<V, C, OUTPUTS, 1>(rows, weight, taps, first_output, x, company);
                 x += V::LANES;
             }
         }
         while channel < WIDTH {
-            meanwhile.channel::<V>(channel);
+            company.channel::<V>(channel);
             channel += 1;
         }
     }
 }
 
+/// The most lines that a block makes: eight outputs, three registers.
+const MOST_RESULTS: usize = WIDTH * 3;
+
 /// `OUTPUTS × VECTORS` accumulators stay in registers over all inputs and taps.
 #[inline(always)]
-unsafe fn convolve_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn convolve_block<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTORS: usize>(
     rows: [From; 3],
-    mut weight: *const f32,
+    weight: *const f32,
     taps: Taps,
-    to: To,
+    first_output: usize,
     x: usize,
+    company: &mut C,
 ) {
     unsafe {
+        let mut weight = weight.add(first_output);
         let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
         for input in 0..taps.inputs {
             for row in rows {
+                company.fetch();
                 let mut from = row.at(input, x).sub(taps.dilation);
                 for _ in 0..3 {
                     let mut pixels = [V::zero(); VECTORS];
@@ -121,10 +132,20 @@ unsafe fn convolve_block<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usi
                 }
             }
         }
+        // By way of memory: registers cannot be counted through by a loop that is not unrolled.
+        let mut results = std::mem::MaybeUninit::<[Line; MOST_RESULTS]>::uninit();
+        let results: *mut f32 = results.as_mut_ptr().cast();
         for o in 0..OUTPUTS {
             for v in 0..VECTORS {
-                sums[o][v].store(to.at(o, x + v * V::LANES));
+                sums[o][v].store(results.add((o * VECTORS + v) * V::LANES));
             }
+        }
+        for o in 0..OUTPUTS {
+            let mut values = [V::zero(); VECTORS];
+            for v in 0..VECTORS {
+                values[v] = V::load(results.add((o * VECTORS + v) * V::LANES));
+            }
+            company.take::<V, VECTORS>(first_output + o, x, values);
         }
     }
 }
