@@ -11,6 +11,8 @@
 
 pub mod adam;
 pub mod channels_last;
+pub mod distance;
+pub mod entropy;
 mod lanes;
 pub mod loss;
 pub mod normalisation;

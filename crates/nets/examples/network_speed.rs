@@ -18,7 +18,7 @@ use microtome_nets::initialise::Initialiser;
 use microtome_nets::optimiser::Adam;
 use microtome_nets::resnet::{FoldedResNet, ResNet};
 use microtome_nets::weights::collect;
-use microtome_nets::with_gradient;
+use microtome_nets::{with_gradient, with_values};
 use serde_json::json;
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
@@ -80,7 +80,9 @@ fn work_of(name: &str) -> Option<Box<dyn FnMut()>> {
     match name {
         "confidence-training" => {
             let network = ConfidenceNetwork::new(3, 4, &mut initialiser);
-            let forward = |network: &ConfidenceNetwork, x| mean_square(network.forward_training(x));
+            let zeros = vec![0.0; 10 * 4 * 300 * 300];
+            let forward =
+                move |network: &ConfidenceNetwork, x| mean_square(network.forward_training(x), &zeros);
             Some(training_step(network, [10, 3, 300, 300], 2e-4, 1e-4, forward))
         }
         "confidence-inference" => {
@@ -126,10 +128,10 @@ fn training_step<M: Module + 'static>(
 }
 
 /// mean(x²), as the losses of a training are: value and gradient in one pass over memory.
-fn mean_square(x: Tensor<4>) -> Tensor<1> {
-    let values = x.clone().inner().into_data().try_to_vec::<f32>().expect("single precision");
-    let (mut gradient, zeros) = (vec![0.0; values.len()], vec![0.0; values.len()]);
-    let value = squared_error(&values, &zeros, 1.0 / values.len() as f32, &mut gradient);
+fn mean_square(x: Tensor<4>, zeros: &[f32]) -> Tensor<1> {
+    let mut gradient = vec![0.0; zeros.len()];
+    let scale = 1.0 / zeros.len() as f32;
+    let value = with_values(x.clone(), |values| squared_error(values, zeros, scale, &mut gradient));
     with_gradient(x, value as f32, gradient)
 }
 

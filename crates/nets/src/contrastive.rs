@@ -14,11 +14,11 @@ pub use sampler::Sampler;
 pub use similarity::Similarity;
 
 use crate::operations::known_gradient::with_gradient;
+use crate::operations::with_values;
 use crate::training::Learner;
-use crate::weights::floats;
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use loss::{Confidence, Crops};
+use loss::{Confidence, Crops, Loss};
 use rand_chacha::ChaCha8Rng;
 
 /// Every value of the method; the paper's are in [`ContrastiveConfig::paper`].
@@ -88,23 +88,33 @@ impl ContrastiveConfig {
         let pixels = TensorData::new(crops.values.clone(), shape);
         let x = Tensor::<4>::from_data(pixels, &crate::device::training());
         let output = learner.confidence.forward_training(x);
-        let confidence = Confidence { channels: self.channels, values: floats(output.clone().inner()) };
+        let loss = with_values(output.clone(), |values| self.loss(learner, crops, values, random))?;
+        let gradients = with_gradient(output, loss.value, loss.confidence).backward();
+        let of_confidence = GradientsParams::from_grads(gradients, &learner.confidence);
+        Some((loss.value, loss.features.into_iter().chain([of_confidence]).collect()))
+    }
+
+    /// The loss of confidences `[images, channels, height, width]` over patches drawn from them.
+    fn loss(
+        &self,
+        learner: &Learner,
+        crops: &Crops,
+        values: &[f32],
+        random: &mut ChaCha8Rng,
+    ) -> Option<Loss> {
         let grid = patches::Grid {
             patch_px: self.patch_px,
             stride_px: self.stride_px,
             height_px: crops.height_px,
             width_px: crops.width_px,
         };
-        let statistics = patches::statistics(&confidence.values, grid);
+        let statistics = patches::statistics(values, grid);
         let draws = sampler::draw(self.sampler, &statistics, self.channels, grid, self.draws, random);
         if !draws.complete() {
             return None;
         }
         let anchors = loss::draw_anchors(&draws, self.anchors, random);
-        let features = learner.feature.as_ref();
-        let loss = loss::contrastive_loss(&confidence, crops, &draws, &anchors, features, self);
-        let gradients = with_gradient(output, loss.value, loss.confidence).backward();
-        let of_confidence = GradientsParams::from_grads(gradients, &learner.confidence);
-        Some((loss.value, loss.features.into_iter().chain([of_confidence]).collect()))
+        let confidence = Confidence { channels: self.channels, values };
+        Some(loss::contrastive_loss(confidence, crops, &draws, &anchors, learner.feature.as_ref(), self))
     }
 }

@@ -11,6 +11,7 @@ use microtome_kernels::network::Planes;
 use microtome_kernels::network::normalisation::{Affine, Moments};
 use microtome_kernels::network::tower::{FoldedTower, Tower};
 use microtome_vault::Result;
+use rayon::prelude::*;
 
 /// Side of a tile's inner part, in pixels. With its halo and 8 channels in three copies it takes about 140 MB.
 const TILE_PX: usize = 1024;
@@ -48,6 +49,10 @@ impl FoldedNetwork {
     /// The confidence of each output channel: `rgb` is interleaved, `[height, width, 3]`; gives
     /// `[K, height, width]`, 0 to 1.
     pub fn confidence(&self, rgb: &[u8], size: Size) -> Vec<f32> {
+        if size.width_px.max(size.height_px) <= TILE_PX {
+            let shape = Planes { images: 1, channels: 3, size };
+            return self.confidence_of_planes(&planar(rgb, size, 0, 0, size, self.epsilon), shape);
+        }
         let mut confidence = vec![0.0; self.channels() * size.area_px()];
         for top in (0..size.height_px).step_by(TILE_PX) {
             for left in (0..size.width_px).step_by(TILE_PX) {
@@ -112,14 +117,14 @@ pub(crate) fn planar(
 ) -> Vec<f32> {
     let table: [f32; 256] = std::array::from_fn(|v| (1.0 - epsilon) * (v as f32 / 255.0) + epsilon);
     let mut planes = vec![0.0; 3 * window.area_px()];
-    for (channel, plane) in planes.chunks_exact_mut(window.area_px().max(1)).enumerate() {
-        for (y, row) in plane.chunks_exact_mut(window.width_px).enumerate() {
-            let start = 3 * size.index(left, top + y) + channel;
-            for (value, source) in row.iter_mut().zip(rgb[start..].iter().step_by(3)) {
-                *value = table[usize::from(*source)];
-            }
+    let rows = planes.par_chunks_exact_mut(window.width_px.max(1)).with_min_len(64).enumerate();
+    rows.for_each(|(index, row)| {
+        let (channel, y) = (index / window.height_px, index % window.height_px);
+        let start = 3 * size.index(left, top + y) + channel;
+        for (value, source) in row.iter_mut().zip(rgb[start..].iter().step_by(3)) {
+            *value = table[usize::from(*source)];
         }
-    }
+    });
     planes
 }
 

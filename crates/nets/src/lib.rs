@@ -24,6 +24,7 @@ pub mod training;
 pub mod weights;
 
 pub use operations::known_gradient::with_gradient;
+pub use operations::with_values;
 
 #[cfg(test)]
 mod golden;

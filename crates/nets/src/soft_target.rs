@@ -2,8 +2,8 @@
 
 use crate::confidence::ConfidenceNetwork;
 use crate::operations::known_gradient::with_gradient;
+use crate::operations::with_values;
 use crate::training::Batch;
-use crate::weights::floats;
 use burn::tensor::{Tensor, TensorData};
 use microtome_kernels::network::loss::binary_cross_entropy;
 
@@ -48,8 +48,9 @@ impl SoftTargetConfig {
         let total: f64 = weight.iter().map(|&w| f64::from(w)).sum();
         let scale = 1.0 / total.max(1.0) as f32;
         let mut gradient = vec![0.0; weight.len()];
-        let values = floats(logits.clone().inner());
-        let loss = binary_cross_entropy(&values, &batch.probability, Some(&weight), scale, &mut gradient);
+        let loss = with_values(logits.clone(), |values| {
+            binary_cross_entropy(values, &batch.probability, Some(&weight), scale, &mut gradient)
+        });
         with_gradient(logits, loss as f32, gradient)
     }
 }

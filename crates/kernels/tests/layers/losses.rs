@@ -1,6 +1,7 @@
 //! Losses, their gradients and the sigmoid against their definitions in double precision.
 
 use crate::{CASES, assert_close, assert_near, random_channels, random_pixels, values};
+use microtome_kernels::network::entropy::binary_entropy_bits_on;
 use microtome_kernels::network::loss::{
     UNLABELLED, binary_cross_entropy_on, labelled, sigmoid, sigmoid_gradient_on, sigmoid_in_place,
     sigmoid_on, soft_dice_on, softmax_cross_entropy_on, squared_error_on,
@@ -180,6 +181,30 @@ fn gradients_of_sigmoids() {
             sigmoid_gradient_on(path, &y, &mut found);
             // The sigmoid's own error and three roundings.
             assert_close(&found, &expected, 5e-7, path.name());
+        }
+    }
+}
+
+#[test]
+fn binary_entropy_equals_its_definition() {
+    let mut rng = ChaCha8Rng::seed_from_u64(27);
+    let bits = |p: f64| if p > 0.0 { p * p.log2().max(-100.0) } else { 0.0 };
+    for case in 0..CASES {
+        let length = random_pixels(&mut rng);
+        let mut p: Vec<f32> = values(&mut rng, length).iter().map(|p| p.abs().min(1.0)).collect();
+        // Decided ones too: both ends, and what is next to nothing.
+        for (place, value) in p.iter_mut().zip([0.0, 1.0, 1e-45, 1e-38, 1e-20, 1.0 - 6e-8]) {
+            *place = value;
+        }
+        let expected: Vec<f64> =
+            p.iter().map(|&p| -(bits(f64::from(p)) + bits(f64::from(1.0 - p)))).collect();
+        for path in Path::available() {
+            let mut found = vec![f32::NAN; length];
+            binary_entropy_bits_on(path, &p, &mut found);
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let difference = (f64::from(*found) - expected).abs();
+                assert!(difference <= 1e-6, "case {case} {path:?}: {i} {} {found} {expected}", p[i]);
+            }
         }
     }
 }

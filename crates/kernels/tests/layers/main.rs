@@ -2,6 +2,7 @@
 //! precision, on random shapes, on every path of this processor.
 
 mod adam;
+mod distances;
 #[path = "../golden/adam.rs"]
 mod golden_adam;
 mod losses;

@@ -7,7 +7,7 @@
 
 use super::stain::{StainConfig, StainMap};
 use microtome_kernels::Size;
-use microtome_nets::contrastive::patches::entropy_bits;
+use microtome_kernels::network::entropy::binary_entropy_bits;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_nets::random::{Purpose, stream};
 use microtome_nets::weights::Weights;
@@ -19,7 +19,7 @@ use rayon::prelude::*;
 /// Side of the windows in which candidates are compared, in pixels.
 const WINDOW_PX: usize = 320;
 /// Most pictures that are looked at.
-const MOST_WINDOWS: usize = 32;
+const MOST_WINDOWS: usize = 16;
 
 /// A part of a picture, and where its stain says nuclei are.
 pub struct Window {
@@ -114,16 +114,20 @@ fn better(a: Candidate, b: Candidate) -> Candidate {
 }
 
 fn candidates(epoch: usize, network: &FoldedNetwork, windows: &[Window]) -> Result<Vec<Candidate>> {
-    let maps: Vec<Vec<f32>> =
-        windows.iter().map(|window| network.confidence(&window.rgb, window.size)).collect();
+    let tallies: Vec<Vec<[Tally; 2]>> = windows
+        .iter()
+        .map(|window| {
+            let maps = network.confidence(&window.rgb, window.size);
+            maps.par_chunks(window.size.area_px()).map(|map| Tally::of_both_senses(window, map)).collect()
+        })
+        .collect();
     let senses = (0..network.channels()).flat_map(|channel| [(channel, false), (channel, true)]);
     Ok(senses
         .map(|(channel, inverted)| {
-            let tallies: Vec<Tally> = (windows.par_iter().zip(&maps))
-                .map(|(window, maps)| Tally::of(window, maps, channel, inverted))
-                .collect();
-            let mean =
-                |f: fn(&Tally) -> f64| tallies.iter().map(f).sum::<f64>() / tallies.len().max(1) as f64;
+            let mean = |f: fn(&Tally) -> f64| {
+                let sum: f64 = tallies.iter().map(|window| f(&window[channel][usize::from(inverted)])).sum();
+                sum / tallies.len().max(1) as f64
+            };
             Candidate {
                 epoch,
                 channel,
@@ -144,22 +148,23 @@ struct Tally {
 }
 
 impl Tally {
-    fn of(window: &Window, maps: &[f32], channel: usize, inverted: bool) -> Self {
+    /// A channel as it is, and inverted.
+    fn of_both_senses(window: &Window, map: &[f32]) -> [Self; 2] {
         let area = window.size.area_px();
-        let map = &maps[channel * area..][..area];
-        let (mut both, mut mine, mut stained, mut entropy) = (0u64, 0u64, 0u64, 0.0);
-        for (value, is_stained) in map.iter().zip(&window.stained) {
-            let is_mine = (*value > 0.5) != inverted;
-            both += u64::from(is_mine && *is_stained);
-            mine += u64::from(is_mine);
-            stained += u64::from(*is_stained);
-            entropy += f64::from(entropy_bits(*value));
-        }
-        Self {
+
+        let above = map.iter().filter(|&&value| value > 0.5).count();
+        let stained = window.stained.iter().filter(|&&stained| stained).count();
+        let both =
+            map.iter().zip(&window.stained).filter(|&(&value, &stained)| value > 0.5 && stained).count();
+        let mut entropy = vec![0.0; area];
+        binary_entropy_bits(map, &mut entropy);
+        let entropy_bits = entropy.iter().map(|&bits| f64::from(bits)).sum::<f64>() / area.max(1) as f64;
+        let tally = |mine: usize, both: usize| Self {
             agreement: 2.0 * both as f64 / (mine + stained).max(1) as f64,
-            entropy_bits: entropy / area.max(1) as f64,
+            entropy_bits,
             coverage: mine as f64 / area.max(1) as f64,
-        }
+        };
+        [tally(above, both), tally(area - above, stained - both)]
     }
 }
 
@@ -182,8 +187,9 @@ mod tests {
         let stained = vec![true, true, false, false];
         let window = Window { size: Size::new(2, 2), rgb: vec![0; 12], stained };
         let maps = [0.9, 0.8, 0.1, 0.6];
-        assert_eq!(Tally::of(&window, &maps, 0, false).agreement, 2.0 * 2.0 / 5.0);
-        assert_eq!(Tally::of(&window, &maps, 0, true).agreement, 0.0);
-        assert_eq!(Tally::of(&window, &maps, 0, false).coverage, 0.75);
+        let [as_it_is, inverted] = Tally::of_both_senses(&window, &maps);
+        assert_eq!(as_it_is.agreement, 2.0 * 2.0 / 5.0);
+        assert_eq!(inverted.agreement, 0.0);
+        assert_eq!(as_it_is.coverage, 0.75);
     }
 }

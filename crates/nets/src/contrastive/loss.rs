@@ -1,5 +1,7 @@
 //! The contrastive loss over drawn patches.
 
+mod squared;
+
 use super::patches::Patch;
 use super::sampler::Draws;
 use super::{ContrastiveConfig, Similarity};
@@ -36,12 +38,12 @@ pub fn draw_anchors(draws: &Draws, anchors: usize, random: &mut ChaCha8Rng) -> V
 }
 
 /// Confidence maps: `values` is `[images, channels, height, width]`.
-#[derive(Clone, Debug)]
-pub struct Confidence {
+#[derive(Clone, Copy, Debug)]
+pub struct Confidence<'a> {
     /// Number of output channels K.
     pub channels: usize,
     /// The confidences.
-    pub values: Vec<f32>,
+    pub values: &'a [f32],
 }
 
 /// A loss and its gradients.
@@ -60,9 +62,9 @@ pub struct Loss {
 /// in the denominator.
 ///
 /// Patches are small, maps are large: patches are cut out first, differentiated alone, and their gradients are added
-/// back where they were cut.
+/// back where they were cut. The paper's similarity, minus the mean squared error, has kernels of its own.
 pub fn contrastive_loss(
-    confidence: &Confidence,
+    confidence: Confidence<'_>,
     crops: &Crops,
     draws: &Draws,
     anchors: &[Vec<usize>],
@@ -70,6 +72,15 @@ pub fn contrastive_loss(
     config: &ContrastiveConfig,
 ) -> Loss {
     let cutter = Cutter { confidence, crops, patch_px: config.patch_px, features };
+    match config.similarity {
+        Similarity::MeanSquaredError => squared::loss(&cutter, draws, anchors, config),
+        _ => composed(&cutter, draws, anchors, config),
+    }
+}
+
+/// The loss in Burn's operations, for every similarity.
+fn composed(cutter: &Cutter<'_>, draws: &Draws, anchors: &[Vec<usize>], config: &ContrastiveConfig) -> Loss {
+    let (crops, confidence, features) = (cutter.crops, cutter.confidence, cutter.features);
     let cut = |parity: &[Vec<Patch>]| -> Vec<Cut> {
         parity.iter().enumerate().map(|(channel, patches)| cutter.cut(channel, patches)).collect()
     };
@@ -149,7 +160,7 @@ struct Cut {
 
 /// Cuts attended patches: picture × confidence of a channel.
 struct Cutter<'a> {
-    confidence: &'a Confidence,
+    confidence: Confidence<'a>,
     crops: &'a Crops,
     patch_px: usize,
     features: Option<&'a FeatureNetwork>,
@@ -157,19 +168,15 @@ struct Cutter<'a> {
 
 impl Cutter<'_> {
     fn cut(&self, channel: usize, patches: &[Patch]) -> Cut {
-        let Crops { height_px, width_px, channels, .. } = *self.crops;
-        let start = |patch: &Patch, planes: usize, plane: usize| {
-            ((patch.image * planes + plane) * height_px + patch.top_px) * width_px + patch.left_px
-        };
         let starts: Vec<usize> =
-            patches.iter().map(|patch| start(patch, self.confidence.channels, channel)).collect();
+            patches.iter().map(|patch| self.start_in_confidence(patch, channel)).collect();
         let mut values = Vec::with_capacity(patches.len() * self.patch_px * self.patch_px);
         for &start in &starts {
             self.rows(start).for_each(|row| values.extend_from_slice(&self.confidence.values[row]));
         }
         let data = TensorData::new(values, [patches.len(), self.patch_px * self.patch_px]);
         let confidence = Tensor::from_data(data, &crate::device::training()).require_grad();
-        let picture_starts = patches.iter().map(|patch| start(patch, channels, 0)).collect();
+        let picture_starts = patches.iter().map(|patch| self.start_in_picture(patch, 0)).collect();
         Cut { starts, picture_starts, confidence }
     }
 
@@ -209,6 +216,32 @@ impl Cutter<'_> {
         for (row, gradient) in rows.zip(gradient.chunks_exact(self.patch_px)) {
             sums[row].iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
         }
+    }
+
+    /// Where a patch begins in the maps.
+    fn start_in_confidence(&self, patch: &Patch, channel: usize) -> usize {
+        self.start(patch, self.confidence.channels, channel)
+    }
+
+    /// Where a patch begins in the pictures.
+    fn start_in_picture(&self, patch: &Patch, colour: usize) -> usize {
+        self.start(patch, self.crops.channels, colour)
+    }
+
+    fn start(&self, patch: &Patch, planes: usize, plane: usize) -> usize {
+        let Crops { height_px, width_px, .. } = *self.crops;
+        ((patch.image * planes + plane) * height_px + patch.top_px) * width_px + patch.left_px
+    }
+
+    /// The rows of a patch in the map of a channel, and in a colour of the picture.
+    fn both_rows(
+        &self,
+        patch: &Patch,
+        channel: usize,
+        colour: usize,
+    ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<> {
+        let of_map = self.rows(self.start_in_confidence(patch, channel));
+        of_map.zip(self.rows(self.start_in_picture(patch, colour)))
     }
 
     /// The rows of a patch that begins at `start`.

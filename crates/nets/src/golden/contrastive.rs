@@ -85,8 +85,8 @@ impl Golden {
         };
         let (draws, anchors) = self.draws();
         let features = learner.feature.as_ref().filter(|_| similarity == Similarity::FeaturisedCosine);
-        let confidence = Confidence { channels: OUTPUTS, values: floats(output.clone().inner()) };
-        let loss = contrastive_loss(&confidence, &self.crops(), &draws, &anchors, features, &config);
+        let confidence = Confidence { channels: OUTPUTS, values: &floats(output.clone().inner()) };
+        let loss = contrastive_loss(confidence, &self.crops(), &draws, &anchors, features, &config);
         let of_confidence = with_gradient(output, loss.value, loss.confidence).backward();
         let of_confidence = GradientsParams::from_grads(of_confidence, &learner.confidence);
         (loss.value, loss.features.into_iter().chain([of_confidence]).collect())

@@ -111,7 +111,7 @@ impl<'a> Batches<'a> {
 
     fn cut(&self, places: &[Place]) -> Batch {
         let cut: Vec<[Vec<f32>; 3]> = places.par_iter().map(|place| self.cut_one(place)).collect();
-        let all = |part: usize| cut.iter().flat_map(|parts| parts[part].iter().copied()).collect();
+        let all = |part: usize| cut.iter().map(|parts| parts[part].as_slice()).collect::<Vec<_>>().concat();
         let crops = Crops {
             images: places.len(),
             channels: 3,

@@ -222,8 +222,12 @@ pub(super) fn unpacked_gradient(lanes: &[f32], inputs: usize) -> Vec<f64> {
     for (index, lanes) in lanes.chunks_exact(LINE).enumerate() {
         let (kx, output) = (index % 3, index / 3 % WIDTH);
         let (ky, input) = (index / (3 * WIDTH) % 3, index / (TAPS * WIDTH));
-        values[(output * inputs + input) * TAPS + ky * 3 + kx] =
-            lanes.iter().map(|&lane| f64::from(lane)).sum();
+        // Four sums beside each other: one would wait for itself.
+        let mut sums = [0.0; 4];
+        for lanes in lanes.chunks_exact(4) {
+            sums.iter_mut().zip(lanes).for_each(|(sum, &lane)| *sum += f64::from(lane));
+        }
+        values[(output * inputs + input) * TAPS + ky * 3 + kx] = sums.iter().sum();
     }
     values
 }
