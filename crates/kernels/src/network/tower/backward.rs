@@ -6,7 +6,7 @@
 
 use super::ahead::Ahead;
 use super::passes::{self, Extent, From, LaneSums, RowSums, To};
-use super::rows::{Ring, Rows, SharedRows, Strand};
+use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
 use super::taps::{self, Company, Taps};
 use super::{Source, WIDTH};
 use crate::network::normalisation::{Affine, GradientTerms};
@@ -67,9 +67,11 @@ impl Convolution<'_> {
                 || Scratch::new(self.taps, &self.extent),
                 |scratch, strand| {
                     let mut below = LaneSums::default();
-                    scratch.weight.fill(0.0);
+                    scratch.weight.clear();
                     backward_strand(path, self, strand, scratch, &mut below);
-                    (taps::unpacked_gradient(&scratch.weight, self.taps.inputs), below)
+                    // SAFETY: all sums were made zero, and added to.
+                    let sums = unsafe { scratch.weight.written() };
+                    (taps::unpacked_gradient(sums, self.taps.inputs), below)
                 },
             )
             .collect();
@@ -86,7 +88,8 @@ struct Scratch {
     gradients: Ring,
     /// Rows of the input.
     input: Ring,
-    weight: Vec<f32>,
+    /// Lane sums of the weights' gradient.
+    weight: Lines,
 }
 
 impl Scratch {
@@ -94,7 +97,7 @@ impl Scratch {
         Self {
             gradients: Ring::new(4, WIDTH, extent.stride, taps.dilation),
             input: Ring::new(2, taps.inputs, extent.stride, taps.dilation),
-            weight: vec![0.0; taps::lane_sums_len(taps.inputs)],
+            weight: Lines::zeros(taps::lane_sums_len(taps.inputs)),
         }
     }
 }
@@ -143,7 +146,7 @@ unsafe fn backward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECT
                 taps::convolve_row::<V, _, OUTPUTS, VECTORS>(around, weight, turned, extent, &mut step);
                 row_sums.end_row::<V>(below);
             }
-            taps::weight_gradient_row::<V, OUTPUTS>(row, around, layer.taps, weight.as_mut_ptr(), extent);
+            taps::weight_gradient_row::<V, OUTPUTS>(row, around, layer.taps, weight.start_mut(), extent);
         }
     }
     fence();

@@ -34,6 +34,20 @@ impl Lines {
         Self(vec![MaybeUninit::new(Line([0.0; LINE])); floats.div_ceil(LINE)])
     }
 
+    /// Makes all of them zero.
+    pub(super) fn clear(&mut self) {
+        self.0.fill(MaybeUninit::new(Line([0.0; LINE])));
+    }
+
+    /// All floats.
+    ///
+    /// # Safety
+    /// Every one has been written.
+    pub(super) unsafe fn written(&self) -> &[f32] {
+        // SAFETY: lines are floats, as many as there are, initialised as the caller says.
+        unsafe { std::slice::from_raw_parts(self.start(), self.0.len() * LINE) }
+    }
+
     /// The first float, for reading.
     #[inline(always)]
     pub(super) fn start(&self) -> *const f32 {
@@ -119,7 +133,7 @@ pub(super) struct Strand {
 
 /// Rows of a strand. Fixed, so that the order of additions never depends on the number of threads; each end of a
 /// strand reads a row (or two) more than it writes.
-const MOST_ROWS: usize = 48;
+const MOST_ROWS: usize = 64;
 
 impl Strand {
     /// Row `index` of the strand, or none outside the picture.
