@@ -8,14 +8,15 @@
 //!
 //! Eight channels leave 36 multiplications a byte of memory, so that the tower as a whole is built to touch memory
 //! seldom: only the convolutions' outputs z and the sums x are kept. A layer reads z, normalises and bends it in the
-//! first-level cache, convolves it, and sums the moments of what it writes; the backward pass makes the gradient of z,
-//! both gradients of the convolution, and the sums that the normalisation below needs, in one pass over memory.
+//! first-level cache, convolves it, and sums the moments of its results while they are in registers, from where they go
+//! past the caches; the backward pass makes the gradient of z, both gradients of the convolution, and the sums that the
+//! normalisation below needs, in one pass over memory. Rows are asked for while the row before is convolved.
 //!
 //! Rows that are a dilation apart form a strand; a convolution couples rows of one strand only, so that three rows in
 //! a ring are all it needs, whatever its dilation.
 //!
-//! Reading order: [`rows`](self) (memory), `passes` (what happens to a row), `taps` (the convolution), `forward`,
-//! `backward`, `head`; `groups` and `inference`.
+//! Reading order: [`rows`](self) (memory), `ahead` (asking for it in time), `passes` (what happens to a row), `taps`
+//! (the convolution), `forward`, `backward`, `head`; `groups` and `inference`.
 
 mod ahead;
 mod backward;

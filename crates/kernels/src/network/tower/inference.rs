@@ -1,7 +1,8 @@
 //! The tower with fixed normalisation: a whole residual block in one pass over memory.
 //!
-//! Without batch moments to wait for, the second convolution of a block follows the first row by row: both work
-//! on the same strand, each with a ring of three rows.
+//! Without batch moments to wait for, the second convolution of a block follows the first, four rows at a time, on the
+//! same strand. Values are normalised, bent and added up in registers, as they leave a convolution: between the input of
+//! a block and its sum only the rows after the first convolution are kept, in the second-level cache.
 
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
