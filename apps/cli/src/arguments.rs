@@ -29,6 +29,9 @@ pub(crate) enum Commands {
     /// Nuclei out of pictures, without labels
     #[command(subcommand)]
     Nuclei(Nuclei),
+    /// Whole slides: what their files hold
+    #[command(subcommand)]
+    Slide(SlideCommands),
     /// Score results against what people drew
     Evaluate {
         /// Folder of a run, or of its label maps
@@ -46,6 +49,19 @@ pub(crate) enum Commands {
     },
     /// Show what this machine has, and what each absence costs
     Doctor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SlideCommands {
+    /// Levels, resolution, and the pictures beside them
+    Info {
+        /// The slide's file: Aperio SVS, OME-TIFF or another TIFF
+        #[arg(value_name = "SLIDE")]
+        slide: PathBuf,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,14 +2,14 @@
 
 mod demo;
 
-use crate::arguments::{Arguments, Commands, Common, Nuclei};
+use crate::arguments::{Arguments, Commands, Common, Nuclei, SlideCommands};
 use crate::screen::Screen;
 use crate::{doctor, exit};
 use microtome::context::Context;
 use microtome::metrics;
 use microtome::nuclei::config::ConfigFile;
 use microtome::nuclei::run::{self, Outcome, Request};
-use microtome::{Budget, Error, MicronsPerPixel, Result, disk};
+use microtome::{Budget, Error, MicronsPerPixel, Result, Slide, disk, slides};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Commands::Evaluate { predicted, truth, json, errors } => {
             evaluate(&predicted, &truth, json, errors.as_deref(), budget)
         }
+        Commands::Slide(SlideCommands::Info { slide, json }) => slide_info(&slide, json),
         Commands::Doctor => {
             print!("{}", doctor::findings());
             Ok(ExitCode::SUCCESS)
@@ -158,6 +159,17 @@ fn with_context<T>(seed: u64, budget: Budget, work: impl FnOnce(&Context<'_>) ->
         context.warn(format!("Ctrl-C will end the program at once, not cleanly ({error})"));
     }
     work(&context)
+}
+
+fn slide_info(path: &Path, json: bool) -> Result<ExitCode> {
+    let slide = Slide::open(path)?;
+    if json {
+        println!("{}", slides::info::to_json(&slide)?);
+    } else {
+        print!("{}", slides::info::to_text(&slide));
+        slide.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn evaluate(

@@ -14,9 +14,10 @@ pub mod export;
 pub mod metrics;
 pub mod nuclei;
 pub mod report;
+pub mod slides;
 pub mod system;
 pub mod truth;
 
 pub use microtome_kernels::memory::Recycling;
-pub use microtome_slide::{MicronsPerPixel, find};
+pub use microtome_slide::{MicronsPerPixel, Slide, find};
 pub use microtome_vault::{Budget, Error, Fault, Result, disk};

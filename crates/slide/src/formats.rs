@@ -4,7 +4,7 @@ mod bmp;
 mod colour;
 mod jpeg;
 mod png;
-mod tiff;
+pub(crate) mod tiff;
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -8,17 +8,20 @@
 //! [`Budget`](microtome_vault::Budget) before memory is taken, a decoder that fails or panics becomes an
 //! error that names the file, and a file that ends too early is an error, not a picture with a grey bottom.
 //!
-//! What is deliberately absent: networks, projects, HTTP. Whole slides will live here too, beside pictures:
-//! levels, tile plans and the search for tissue; a picture is what fits into memory, a slide is what does
-//! not.
+//! A picture is what fits into memory; a [`Slide`] is what does not: levels, and pictures beside them. So far a slide's
+//! directories are read, its pixels not yet.
 //!
-//! Reading order: [`picture`], [`find`], `formats` (which one, then one file each), [`geometry`].
+//! What is deliberately absent: networks, projects, HTTP.
+//!
+//! Reading order: [`picture`], [`find`], `formats` (which one, then one file each), [`geometry`], [`slide`].
 
 pub mod find;
 mod formats;
 pub mod geometry;
 pub mod picture;
+pub mod slide;
 
 pub use find::find_pictures;
 pub use geometry::{MicronsPerPixel, Size};
 pub use picture::{Picture, ReadSettings, read_picture};
+pub use slide::Slide;

@@ -7,7 +7,7 @@
 mod chunks;
 mod layout;
 mod pages;
-mod resolution;
+pub(crate) mod resolution;
 
 use microtome_vault::{Budget, Result};
 use tiff::decoder::{Decoder, Limits};

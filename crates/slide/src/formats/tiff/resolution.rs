@@ -14,9 +14,27 @@ pub(super) fn mpp(decoder: &mut TiffDecoder) -> Option<MicronsPerPixel> {
         Ok(Some(Value::Ascii(text))) => text,
         _ => String::new(),
     };
-    from_aperio(&description)
-        .or_else(|| from_ome(&description))
-        .or_else(|| from_density(decoder, densities, &description))
+    let unit = decoder.find_tag_unsigned::<u16>(Tag::ResolutionUnit).ok()?.unwrap_or(INCH);
+    of_slide(&description, densities, unit)
+}
+
+/// TIFF's number for pixels in an inch, which is meant where none is given.
+pub(crate) const INCH: u16 = 2;
+
+/// The resolution that a description states, or else pixels (across and down) in a unit, if it is plausible.
+pub(crate) fn of_slide(description: &str, densities: [Option<f64>; 2], unit: u16) -> Option<MicronsPerPixel> {
+    from_aperio(description)
+        .or_else(|| from_ome(description))
+        .or_else(|| from_density(densities, unit, description))
+}
+
+/// Aperio writes `…|AppMag = 20|…`, OME-XML `NominalMagnification="20"`.
+pub(crate) fn objective_power(description: &str) -> Option<f64> {
+    let aperio = description.split('|').find_map(|field| field.trim().strip_prefix("AppMag"));
+    let aperio = aperio.and_then(|field| field.trim_start().strip_prefix('='));
+    let ome = || description.split("NominalMagnification=\"").nth(1)?.split('"').next();
+    let power: f64 = aperio.or_else(ome)?.trim().parse().ok()?;
+    (power.is_finite() && power > 0.0).then_some(power)
 }
 
 /// Pixels in one unit of resolution.
@@ -29,15 +47,10 @@ fn density(decoder: &mut TiffDecoder, tag: Tag) -> Option<f64> {
     }
 }
 
-fn from_density(
-    decoder: &mut TiffDecoder,
-    densities: [Option<f64>; 2],
-    description: &str,
-) -> Option<MicronsPerPixel> {
-    let unit = decoder.find_tag_unsigned::<u16>(Tag::ResolutionUnit).ok()?.unwrap_or(2);
+fn from_density(densities: [Option<f64>; 2], unit: u16, description: &str) -> Option<MicronsPerPixel> {
     let unit_um = match unit {
         _ if description.starts_with("ImageJ=") => imagej_unit_um(description)?,
-        2 => 25_400.0,
+        INCH => 25_400.0,
         3 => 10_000.0,
         _ => return None,
     };
@@ -92,6 +105,9 @@ mod tests {
         let aperio = "Aperio Image Library\r\n2220x2967 JPEG/RGB Q=30|AppMag = 20|MPP = 0.4990|Left = 25.6";
         assert_eq!(from_aperio(aperio), mpp(0.499));
         assert_eq!(from_aperio("MPP = none|MPPX = 3"), None);
+        assert_eq!(objective_power(aperio), Some(20.0));
+        assert_eq!(objective_power(r#"<Objective NominalMagnification="40.0"/>"#), Some(40.0));
+        assert_eq!(objective_power("AppMag = -1|"), None);
         assert_eq!(
             from_ome(
                 r#"<OME><Pixels ID="0" PhysicalSizeX="0.5" PhysicalSizeXUnit="µm" PhysicalSizeY="0.5"/>"#

@@ -1,0 +1,3 @@
+//! What can be asked of whole slides.
+
+pub mod info;

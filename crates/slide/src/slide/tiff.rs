@@ -1,0 +1,201 @@
+//! Slides in TIFF and BigTIFF files: which directories are levels, and which are pictures beside them.
+
+mod directory;
+
+use microtome_vault::{Error, Result};
+
+use super::file::SlideFile;
+use super::{AssociatedImage, Level, Slide, SlideFormat};
+use crate::Size;
+use crate::formats::tiff::resolution;
+use directory::{Chain, Directory, tag};
+
+/// How far a level's proportions may be from those of level 0, as a share.
+const ASPECT_TOLERANCE: f64 = 0.05;
+/// The bit of `NewSubfileType` that says: a smaller version of another picture.
+const IS_REDUCED: u64 = 1;
+
+/// Opens a TIFF file as a slide; none if it is no TIFF file.
+pub(super) fn open(file: &SlideFile) -> Result<Option<Slide>> {
+    let Some(chain) = Chain::read(file)? else { return Ok(None) };
+    let refuse = |what: &str| Error::input(what).at(file.path());
+    let Some(first) = chain.directories.first() else {
+        return Err(refuse("this TIFF file is damaged: its first directory cannot be read")
+            .advise("copy it again from its source"));
+    };
+    let description = first.text(file, tag::IMAGE_DESCRIPTION)?;
+    let format = format_of(&description);
+    let mut found = Found::default();
+    for (index, directory) in chain.directories.iter().enumerate() {
+        found.take(file, format, index, directory)?;
+    }
+    for directory in chain.below(file, first)? {
+        found.levels.extend(Stored::read(file, &directory)?);
+    }
+    found.sort();
+    let Some(largest) = found.levels.first() else {
+        return Err(refuse("this TIFF file has no picture in it").advise("is it the right file?"));
+    };
+    let base = largest.size;
+    let levels = found.levels.iter().map(|stored| stored.level(base)).collect();
+    let broken = (!chain.is_whole).then(|| "the list of directories is damaged or too long".to_owned());
+    Ok(Some(Slide {
+        path: file.path().to_owned(),
+        format,
+        levels,
+        mpp: resolution::of_slide(&description, densities(file, first)?, unit(file, first)?),
+        objective_power: resolution::objective_power(&description),
+        associated: found.associated,
+        warnings: broken.into_iter().collect(),
+    }))
+}
+
+fn format_of(description: &str) -> SlideFormat {
+    match description {
+        text if text.starts_with("Aperio") => SlideFormat::Aperio,
+        text if text.contains("<OME") => SlideFormat::Ome,
+        _ => SlideFormat::Tiff,
+    }
+}
+
+fn densities(file: &SlideFile, directory: &Directory) -> Result<[Option<f64>; 2]> {
+    Ok([directory.ratio(file, tag::X_RESOLUTION)?, directory.ratio(file, tag::Y_RESOLUTION)?])
+}
+
+fn unit(file: &SlideFile, directory: &Directory) -> Result<u16> {
+    let unit = directory.number(file, tag::RESOLUTION_UNIT)?;
+    Ok(unit.map_or(resolution::INCH, |unit| u16::try_from(unit).unwrap_or(0)))
+}
+
+/// What the directories of a chain turned out to be.
+#[derive(Default)]
+struct Found {
+    levels: Vec<Stored>,
+    associated: Vec<AssociatedImage>,
+}
+
+impl Found {
+    fn take(
+        &mut self,
+        file: &SlideFile,
+        format: SlideFormat,
+        index: usize,
+        directory: &Directory,
+    ) -> Result<()> {
+        let Some(stored) = Stored::read(file, directory)? else { return Ok(()) };
+        let is_level = match format {
+            // Aperio: what is tiled is a level, what lies in strips a picture beside them; not the first, which other
+            // programs write in strips.
+            SlideFormat::Aperio => index == 0 || stored.is_tiled,
+            // OME-TIFF: smaller levels are below their directory, others are other pictures.
+            SlideFormat::Ome => index == 0,
+            SlideFormat::Tiff => index == 0 || (stored.is_reduced && self.has_proportions_of(&stored)),
+        };
+        if is_level {
+            self.levels.push(stored);
+        } else {
+            let name = match format {
+                SlideFormat::Aperio => aperio_name(file, index, directory)?,
+                _ => format!("page {}", index + 1),
+            };
+            self.associated.push(AssociatedImage { name, size: stored.size });
+        }
+        Ok(())
+    }
+
+    fn has_proportions_of(&self, stored: &Stored) -> bool {
+        let aspect = |size: Size| size.width_px as f64 / size.height_px as f64;
+        self.levels.first().is_some_and(|base| {
+            let (base, other) = (aspect(base.size), aspect(stored.size));
+            (base - other).abs() <= ASPECT_TOLERANCE * base
+        })
+    }
+
+    /// The largest first; of equally large ones, the first of the file.
+    fn sort(&mut self) {
+        self.levels.sort_by_key(|stored| {
+            std::cmp::Reverse(stored.size.width_px.saturating_mul(stored.size.height_px))
+        });
+    }
+}
+
+/// Aperio's name of a picture beside the levels: the thumbnail comes second, the others say who they are at the
+/// beginning of the second line of their description, or by their kind.
+fn aperio_name(file: &SlideFile, index: usize, directory: &Directory) -> Result<String> {
+    let description = directory.text(file, tag::IMAGE_DESCRIPTION)?;
+    let stated = description.lines().nth(1).and_then(|line| line.split_whitespace().next());
+    let kind = directory.number(file, tag::NEW_SUBFILE_TYPE)?.unwrap_or(0);
+    Ok(match (stated, kind) {
+        (Some(name @ ("label" | "macro")), _) => name.to_owned(),
+        (_, 1) => "label".to_owned(),
+        (_, 9) => "macro".to_owned(),
+        _ if index == 1 => "thumbnail".to_owned(),
+        _ => format!("page {}", index + 1),
+    })
+}
+
+/// A picture as a directory states it.
+struct Stored {
+    size: Size,
+    tile: Size,
+    is_tiled: bool,
+    is_reduced: bool,
+    compression: u64,
+}
+
+impl Stored {
+    /// None if the directory states no extent, or one of no pixels.
+    fn read(file: &SlideFile, directory: &Directory) -> Result<Option<Self>> {
+        let extent = |tag| -> Result<Option<usize>> {
+            let number = directory.number(file, tag)?;
+            Ok(number.and_then(|number| u32::try_from(number).ok()).map(|n| n as usize).filter(|&n| n > 0))
+        };
+        let (Some(width_px), Some(height_px)) = (extent(tag::IMAGE_WIDTH)?, extent(tag::IMAGE_LENGTH)?)
+        else {
+            return Ok(None);
+        };
+        let is_tiled = directory.has(tag::TILE_WIDTH);
+        let tile = match is_tiled {
+            true => (extent(tag::TILE_WIDTH)?, extent(tag::TILE_LENGTH)?),
+            false => (Some(width_px), Some(extent(tag::ROWS_PER_STRIP)?.unwrap_or(height_px).min(height_px))),
+        };
+        let (Some(tile_width_px), Some(tile_height_px)) = tile else { return Ok(None) };
+        Ok(Some(Self {
+            size: Size::new(width_px, height_px),
+            tile: Size::new(tile_width_px, tile_height_px),
+            is_tiled,
+            is_reduced: directory.number(file, tag::NEW_SUBFILE_TYPE)?.unwrap_or(0) & IS_REDUCED != 0,
+            compression: directory.number(file, tag::COMPRESSION)?.unwrap_or(1),
+        }))
+    }
+
+    fn level(&self, base: Size) -> Level {
+        let ratio = |base: usize, own: usize| base as f64 / own as f64;
+        let across = ratio(base.width_px, self.size.width_px);
+        Level {
+            size: self.size,
+            downsample: (across + ratio(base.height_px, self.size.height_px)) / 2.0,
+            tile: self.tile,
+            compression: compression_name(self.compression),
+        }
+    }
+}
+
+fn compression_name(number: u64) -> String {
+    let name = match number {
+        1 => "none",
+        5 => "LZW",
+        6 => "JPEG (old style)",
+        7 => "JPEG",
+        8 | 32_946 => "deflate",
+        32_773 => "PackBits",
+        33_003 | 33_005 | 34_712 => "JPEG 2000",
+        33_007 => "raw YUYV",
+        34_925 => "LZMA",
+        50_000 => "Zstandard",
+        50_001 => "WebP",
+        50_002 | 52_546 => "JPEG XL",
+        other => return format!("method {other}"),
+    };
+    name.to_owned()
+}

@@ -1,0 +1,271 @@
+//! Opening slides: directories that are made here, sound and broken.
+
+mod common;
+
+use common::within;
+use microtome_slide::slide::SlideFormat;
+use microtome_slide::{Size, Slide};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A tag of a directory: number, kind (2 text, 3 and 4 numbers, 16 long numbers), values.
+#[derive(Clone)]
+enum Value {
+    Numbers(u16, Vec<u64>),
+    Text(&'static str),
+}
+
+/// Directories in a row, some with directories of their own, in either byte order and width of offsets.
+struct Writer {
+    bytes: Vec<u8>,
+    is_little_endian: bool,
+    is_big: bool,
+}
+
+impl Writer {
+    fn new(is_little_endian: bool, is_big: bool) -> Self {
+        let mut writer = Self { bytes: Vec::new(), is_little_endian, is_big };
+        writer.bytes.extend(if is_little_endian { b"II" } else { b"MM" });
+        writer.put(if is_big { 43 } else { 42 }, 2);
+        if is_big {
+            writer.put(8, 2);
+            writer.put(0, 2);
+        }
+        writer.put(0, writer.offset_width());
+        writer
+    }
+
+    fn offset_width(&self) -> usize {
+        if self.is_big { 8 } else { 4 }
+    }
+
+    fn digits(&self, value: u64, width: usize) -> Vec<u8> {
+        let little = value.to_le_bytes()[..width].to_vec();
+        if self.is_little_endian { little } else { little.into_iter().rev().collect() }
+    }
+
+    fn put(&mut self, value: u64, width: usize) {
+        self.bytes.extend(self.digits(value, width));
+    }
+
+    fn overwrite(&mut self, at: usize, value: u64) {
+        let digits = self.digits(value, self.offset_width());
+        self.bytes[at..at + digits.len()].copy_from_slice(&digits);
+    }
+
+    /// Appends a directory; gives where it begins and where the offset of the next stands.
+    fn directory(&mut self, tags: &[(u16, Value)]) -> (u64, usize) {
+        let mut entries = Vec::new();
+        for (tag, value) in tags {
+            let (kind, count, bytes) = match value {
+                Value::Text(text) => (2, text.len() + 1, [text.as_bytes(), b"\0"].concat()),
+                Value::Numbers(kind, numbers) => {
+                    let width =
+                        [0, 0, 0, 2, 4][usize::from((*kind).min(4))] * if *kind == 16 { 2 } else { 1 };
+                    (*kind, numbers.len(), numbers.iter().flat_map(|&n| self.digits(n, width)).collect())
+                }
+            };
+            let mut field = bytes.clone();
+            if bytes.len() > self.offset_width() {
+                field = self.digits(self.bytes.len() as u64, self.offset_width());
+                self.bytes.extend(bytes);
+            }
+            field.resize(self.offset_width(), 0);
+            entries.push((*tag, kind, count as u64, field));
+        }
+        let start = self.bytes.len() as u64;
+        self.put(entries.len() as u64, if self.is_big { 8 } else { 2 });
+        for (tag, kind, count, field) in entries {
+            self.put(tag.into(), 2);
+            self.put(kind.into(), 2);
+            self.put(count, self.offset_width());
+            self.bytes.extend(field);
+        }
+        let next_at = self.bytes.len();
+        self.put(0, self.offset_width());
+        (start, next_at)
+    }
+
+    /// The file of these directories, one after the other.
+    fn chain(mut self, directories: &[Vec<(u16, Value)>]) -> Vec<u8> {
+        let mut next_at = self.offset_width();
+        for tags in directories {
+            let (start, next) = self.directory(tags);
+            self.overwrite(next_at, start);
+            next_at = next;
+        }
+        self.bytes
+    }
+}
+
+fn numbers(tag: u16, value: u64) -> (u16, Value) {
+    (tag, Value::Numbers(4, vec![value]))
+}
+
+/// A picture in tiles of 240 px, or in strips.
+fn picture(width: u64, height: u64, is_tiled: bool) -> Vec<(u16, Value)> {
+    let mut tags = vec![numbers(256, width), numbers(257, height), (259, Value::Numbers(3, vec![7]))];
+    tags.extend(if is_tiled { vec![numbers(322, 240), numbers(323, 240)] } else { vec![numbers(278, 16)] });
+    tags
+}
+
+fn with(mut tags: Vec<(u16, Value)>, more: (u16, Value)) -> Vec<(u16, Value)> {
+    tags.push(more);
+    tags
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    #[allow(clippy::disallowed_methods)] // No durable write is needed for a file that a test reads.
+    fn put(&self, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join("slide");
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn open(&self, bytes: &[u8]) -> microtome_vault::Result<Slide> {
+        Slide::open(self.put(bytes))
+    }
+}
+
+const APERIO: &str = "Aperio Image Library v11\r\n2220x2967 JPEG/RGB Q=30|AppMag = 20|MPP = 0.4990";
+
+/// As scanners of Aperio write them.
+fn aperio() -> Vec<Vec<(u16, Value)>> {
+    let text = |text| (270, Value::Text(text));
+    vec![
+        with(picture(2220, 2967, true), text(APERIO)),
+        with(
+            picture(574, 768, false),
+            text("Aperio Image Library v11\r\n2220x2967 -> 574x768 - |AppMag = 20"),
+        ),
+        with(picture(555, 741, true), text(APERIO)),
+        with(picture(387, 463, false), text("Aperio Image Library v11\r\nlabel 387x463")),
+        with(picture(1280, 431, false), numbers(254, 9)),
+    ]
+}
+
+#[test]
+fn aperios_levels_are_in_tiles_and_the_others_have_names() {
+    let folder = Folder::new();
+    for (is_little_endian, is_big) in [(true, false), (true, true), (false, false), (false, true)] {
+        let slide = folder.open(&Writer::new(is_little_endian, is_big).chain(&aperio())).unwrap();
+        assert_eq!(slide.format, SlideFormat::Aperio);
+        let levels: Vec<(Size, Size)> = slide.levels.iter().map(|level| (level.size, level.tile)).collect();
+        let tile = Size::new(240, 240);
+        assert_eq!(levels, [(Size::new(2220, 2967), tile), (Size::new(555, 741), tile)]);
+        assert_eq!(slide.levels[0].downsample, 1.0);
+        assert!((slide.levels[1].downsample - (4.0 + 2967.0 / 741.0) / 2.0).abs() < 1e-12);
+        assert_eq!(slide.levels[1].compression, "JPEG");
+        assert_eq!(slide.mpp.map(|mpp| mpp.microns()), Some(0.499));
+        assert_eq!(slide.objective_power, Some(20.0));
+        let associated: Vec<(&str, Size)> =
+            slide.associated.iter().map(|image| (image.name.as_str(), image.size)).collect();
+        assert_eq!(
+            associated,
+            [
+                ("thumbnail", Size::new(574, 768)),
+                ("label", Size::new(387, 463)),
+                ("macro", Size::new(1280, 431))
+            ]
+        );
+        assert!(slide.warnings.is_empty());
+    }
+}
+
+#[test]
+fn smaller_levels_of_ome_tiff_lie_below_their_directory() {
+    let mut writer = Writer::new(true, true);
+    let below: Vec<u64> = [(500, 400), (250, 200)]
+        .map(|(width, height)| writer.directory(&picture(width, height, true)).0)
+        .to_vec();
+    let ome = r#"<OME><Pixels PhysicalSizeX="0.25" PhysicalSizeXUnit="µm" PhysicalSizeY="0.25"/></OME>"#;
+    let first = with(picture(1000, 800, true), (270, Value::Text(ome)));
+    let bytes = writer.chain(&[with(first, (330, Value::Numbers(16, below))), picture(300, 100, true)]);
+    let slide = Folder::new().open(&bytes).unwrap();
+    assert_eq!(slide.format, SlideFormat::Ome);
+    assert_eq!(slide.levels.iter().map(|level| level.downsample).collect::<Vec<_>>(), [1.0, 2.0, 4.0]);
+    assert_eq!(slide.mpp.map(|mpp| mpp.microns()), Some(0.25));
+    assert_eq!(slide.associated.len(), 1);
+}
+
+#[test]
+fn of_other_tiff_files_smaller_versions_are_levels_and_other_pictures_are_not() {
+    let reduced = |width, height| with(picture(width, height, true), numbers(254, 1));
+    let directories = [
+        picture(1000, 800, true),
+        reduced(250, 200),
+        reduced(500, 400),
+        reduced(400, 400),
+        picture(90, 90, false),
+    ];
+    let slide = Folder::new().open(&Writer::new(true, false).chain(&directories)).unwrap();
+    assert_eq!(slide.format, SlideFormat::Tiff);
+    assert_eq!(slide.levels.iter().map(|level| level.size.width_px).collect::<Vec<_>>(), [1000, 500, 250]);
+    let names: Vec<&str> = slide.associated.iter().map(|image| image.name.as_str()).collect();
+    assert_eq!(names, ["page 4", "page 5"]);
+    assert_eq!(slide.mpp, None);
+}
+
+#[test]
+fn what_is_no_slide_is_refused_with_its_path() {
+    let folder = Folder::new();
+    let without_pixels = Writer::new(true, false).chain(&[picture(0, 0, true)]);
+    let without_directory = Writer::new(true, false).bytes;
+    let outside = [b"II*\0".as_slice(), &u32::MAX.to_le_bytes()].concat();
+    let cases: [(&[u8], &str); 7] = [
+        (b"", "not a slide"),
+        (b"II", "not a slide"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\0\0\0\0\0", "not a slide"),
+        (b"II+\0\x10\0\0\0\0\0\0\0\0\0\0\0", "not a slide"),
+        (&outside, "its first directory cannot be read"),
+        (&without_directory, "its first directory cannot be read"),
+        (&without_pixels, "has no picture"),
+    ];
+    for (bytes, phrase) in cases {
+        let path = folder.put(bytes);
+        let error = Slide::open(&path).unwrap_err();
+        assert!(error.to_string().contains(phrase), "{error}");
+        assert_eq!(error.path(), Some(path.as_path()));
+    }
+    assert!(Slide::open(folder.0.path()).unwrap_err().to_string().contains("folder"));
+    assert!(Slide::open(folder.0.path().join("none")).is_err());
+}
+
+#[test]
+fn a_chain_that_bites_its_tail_is_warned_of() {
+    let mut writer = Writer::new(true, false);
+    let (start, next_at) = writer.directory(&picture(1000, 800, true));
+    writer.overwrite(4, start);
+    writer.overwrite(next_at, start);
+    let slide = Folder::new().open(&writer.bytes).unwrap();
+    assert_eq!((slide.levels.len(), slide.warnings.len()), (1, 1));
+}
+
+/// Every byte of a small slide in turn takes values that break things; every length is tried.
+#[test]
+fn damage_gives_a_slide_or_an_error_and_never_takes_long() {
+    let folder = Folder::new();
+    let mut opened = 0;
+    for is_big in [false, true] {
+        let whole = Writer::new(true, is_big).chain(&aperio());
+        for length in 0..whole.len() {
+            let _ = within(Duration::from_secs(1), "a cut slide", || folder.open(&whole[..length]));
+        }
+        for at in 0..whole.len() {
+            for value in [0, 0xff, 0x7f, 0x80] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                let outcome = within(Duration::from_secs(1), "a damaged slide", || folder.open(&bytes));
+                opened += usize::from(outcome.is_ok_and(|slide| !slide.levels.is_empty()));
+            }
+        }
+    }
+    assert!(opened > 1000, "{opened} damaged slides were opened: the test reaches far enough");
+}
