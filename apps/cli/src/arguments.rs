@@ -29,7 +29,7 @@ pub(crate) enum Commands {
     /// Nuclei out of pictures, without labels
     #[command(subcommand)]
     Nuclei(Nuclei),
-    /// Whole slides: what their files hold
+    /// Whole slides: what their files hold, and pictures of them
     #[command(subcommand)]
     Slide(SlideCommands),
     /// Score results against what people drew
@@ -61,6 +61,42 @@ pub(crate) enum SlideCommands {
         /// Print JSON instead of text
         #[arg(long)]
         json: bool,
+    },
+    /// A rectangle of a level as PNG; white where the slide has no pixels
+    Region {
+        /// The slide's file
+        #[arg(value_name = "SLIDE")]
+        slide: PathBuf,
+        /// Level, from 0
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        level: usize,
+        /// Left edge, in pixels of level 0
+        #[arg(long, value_name = "PX", allow_negative_numbers = true)]
+        x: i64,
+        /// Top edge, in pixels of level 0
+        #[arg(long, value_name = "PX", allow_negative_numbers = true)]
+        y: i64,
+        /// Width, in pixels of the level
+        #[arg(long, value_name = "PX")]
+        width: u32,
+        /// Height, in pixels of the level
+        #[arg(long, value_name = "PX")]
+        height: u32,
+        /// The PNG file, to be written
+        #[arg(long, value_name = "PNG")]
+        out: PathBuf,
+    },
+    /// The whole slide as a small PNG
+    Thumbnail {
+        /// The slide's file
+        #[arg(value_name = "SLIDE")]
+        slide: PathBuf,
+        /// Longer side, in pixels
+        #[arg(long, value_name = "PX", default_value_t = 1024)]
+        longest: usize,
+        /// The PNG file, to be written
+        #[arg(long, value_name = "PNG")]
+        out: PathBuf,
     },
 }
 

@@ -1,15 +1,16 @@
 //! One function a command: arguments in, the library's answer out.
 
 mod demo;
+mod slide;
 
-use crate::arguments::{Arguments, Commands, Common, Nuclei, SlideCommands};
+use crate::arguments::{Arguments, Commands, Common, Nuclei};
 use crate::screen::Screen;
 use crate::{doctor, exit};
 use microtome::context::Context;
 use microtome::metrics;
 use microtome::nuclei::config::ConfigFile;
 use microtome::nuclei::run::{self, Outcome, Request};
-use microtome::{Budget, Error, MicronsPerPixel, Result, Slide, disk, slides};
+use microtome::{Budget, Error, MicronsPerPixel, Result, disk};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Commands::Evaluate { predicted, truth, json, errors } => {
             evaluate(&predicted, &truth, json, errors.as_deref(), budget)
         }
-        Commands::Slide(SlideCommands::Info { slide, json }) => slide_info(&slide, json),
+        Commands::Slide(command) => slide::slide(command, budget),
         Commands::Doctor => {
             print!("{}", doctor::findings());
             Ok(ExitCode::SUCCESS)
@@ -159,17 +160,6 @@ fn with_context<T>(seed: u64, budget: Budget, work: impl FnOnce(&Context<'_>) ->
         context.warn(format!("Ctrl-C will end the program at once, not cleanly ({error})"));
     }
     work(&context)
-}
-
-fn slide_info(path: &Path, json: bool) -> Result<ExitCode> {
-    let slide = Slide::open(path)?;
-    if json {
-        println!("{}", slides::info::to_json(&slide)?);
-    } else {
-        print!("{}", slides::info::to_text(&slide));
-        slide.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn evaluate(

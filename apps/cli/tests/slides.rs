@@ -1,4 +1,4 @@
-//! `slide info`, on sample files of the crate that opens them.
+//! `slide info`, `region` and `thumbnail`, on sample files of the crate that opens them.
 
 mod common;
 
@@ -35,4 +35,25 @@ fn what_is_no_slide_is_refused_with_advice() {
     );
     refuse(folder.path(), &["slide", "info", "nowhere.svs"], 3, &["no such file", "nowhere.svs"]);
     refuse(folder.path(), &["slide", "info", "."], 3, &["folder"]);
+}
+
+#[test]
+fn parts_of_a_slide_become_png() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = [
+        "slide", "region", OME, "--x", "-3", "--y", "2", "--width", "20", "--height", "10", "--out", "r.png",
+    ];
+    assert!(succeed(folder.path(), &region).stdout.contains("20×10 px in r.png"));
+    succeed(folder.path(), &["slide", "thumbnail", OME, "--longest", "16", "--out", "t.png"]);
+    for (name, width, height) in [("r.png", 20, 10), ("t.png", 16, 10)] {
+        let bytes = std::fs::read(folder.path().join(name)).unwrap();
+        let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        assert_eq!((number(16), number(20)), (width, height), "{name}");
+    }
+    let level =
+        ["slide", "region", OME, "--level", "7", "--x", "0", "--y", "0", "--width", "1", "--height", "1"];
+    refuse(folder.path(), &[&level[..], &["--out", "no.png"]].concat(), 2, &["no level 7", "ome_250nm.tif"]);
+    let nothing = ["slide", "thumbnail", OME, "--longest", "0", "--out", "no.png"];
+    refuse(folder.path(), &nothing, 2, &["1 to 16384"]);
+    assert!(!folder.path().join("no.png").exists());
 }

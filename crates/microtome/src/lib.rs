@@ -18,6 +18,7 @@ pub mod slides;
 pub mod system;
 pub mod truth;
 
+pub use microtome_kernels::Size;
 pub use microtome_kernels::memory::Recycling;
 pub use microtome_slide::{MicronsPerPixel, Slide, find};
 pub use microtome_vault::{Budget, Error, Fault, Result, disk};

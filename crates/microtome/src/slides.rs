@@ -1,3 +1,4 @@
 //! What can be asked of whole slides.
 
 pub mod info;
+pub mod picture;

@@ -1,8 +1,8 @@
 //! Which format a file has, by its first bytes, and what all formats share.
 
 mod bmp;
-mod colour;
-mod jpeg;
+pub(crate) mod colour;
+pub(crate) mod jpeg;
 mod png;
 pub(crate) mod tiff;
 
@@ -98,13 +98,13 @@ fn beginning_of_text(head: &[u8]) -> Option<String> {
 }
 
 /// A file that has the mark of a format and breaks its rules.
-fn damaged(format: &str, reason: impl Display) -> Error {
+pub(crate) fn damaged(format: &str, reason: impl Display) -> Error {
     Error::input(format!("this {format} file cannot be decoded ({reason})"))
         .advise("it may be damaged: copy it again from its source, or open it in a viewer and save it as PNG")
 }
 
 /// A file that is sound and of a kind that is not read.
-fn unsupported(format: &str, kind: impl Display) -> Error {
+pub(crate) fn unsupported(format: &str, kind: impl Display) -> Error {
     Error::input(format!("this {format} file {kind}, which is not read"))
         .advise("open it in a viewer and save it as 8-bit RGB, PNG or TIFF")
 }
@@ -112,7 +112,10 @@ fn unsupported(format: &str, kind: impl Display) -> Error {
 /// One call to a decoder that others wrote. They are good, and have each had inputs on which they panicked;
 /// that must cost one file, not a run over thousands. Only such calls go through here, so that our own panics
 /// stay visible.
-fn foreign<T, E: Display>(format: &str, call: impl FnOnce() -> std::result::Result<T, E>) -> Result<T> {
+pub(crate) fn foreign<T, E: Display>(
+    format: &str,
+    call: impl FnOnce() -> std::result::Result<T, E>,
+) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(outcome) => outcome.map_err(|error| damaged(format, error)),
         Err(_) => Err(damaged(format, "its decoder gave up")),

@@ -8,8 +8,8 @@
 //! [`Budget`](microtome_vault::Budget) before memory is taken, a decoder that fails or panics becomes an
 //! error that names the file, and a file that ends too early is an error, not a picture with a grey bottom.
 //!
-//! A picture is what fits into memory; a [`Slide`] is what does not: levels, and pictures beside them. So far a slide's
-//! directories are read, its pixels not yet.
+//! A picture is what fits into memory; a [`Slide`] is what does not: levels whose rectangles are read, and pictures beside
+//! them.
 //!
 //! What is deliberately absent: networks, projects, HTTP.
 //!

@@ -1,6 +1,7 @@
 //! A whole slide: what does not fit into memory. Its levels, their resolution, and the pictures that lie beside them.
 
 mod file;
+mod region;
 mod tiff;
 
 use std::fmt;
@@ -54,6 +55,17 @@ pub struct AssociatedImage {
     pub size: Size,
 }
 
+/// A rectangle of a level.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// Extent, in pixels of the level.
+    pub size: Size,
+    /// Red, green, blue of each pixel, white where the slide has none: `[height_px][width_px][3]`.
+    pub rgb: Vec<u8>,
+    /// How many tiles could not be read and are white, and the reason of the first.
+    pub unreadable: Option<(usize, String)>,
+}
+
 /// An open slide.
 #[derive(Debug)]
 pub struct Slide {
@@ -71,6 +83,7 @@ pub struct Slide {
     pub associated: Vec<AssociatedImage>,
     /// What is not as it should be: a sentence each, without a full stop.
     pub warnings: Vec<String>,
+    pixels: tiff::Pixels,
 }
 
 impl Slide {
@@ -79,8 +92,7 @@ impl Slide {
     /// # Errors
     /// `Input` when the file is missing, no slide, damaged or of a kind that is not read; `Io` when it cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let file = SlideFile::open(path.as_ref())?;
-        tiff::open(&file)?.ok_or_else(|| not_a_slide().at(file.path()))
+        tiff::open(SlideFile::open(path.as_ref())?)
     }
 }
 

@@ -5,6 +5,7 @@ mod common;
 use common::within;
 use microtome_slide::slide::SlideFormat;
 use microtome_slide::{Size, Slide};
+use microtome_vault::Budget;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -248,6 +249,90 @@ fn a_chain_that_bites_its_tail_is_warned_of() {
     assert_eq!((slide.levels.len(), slide.warnings.len()), (1, 1));
 }
 
+/// 500×300 pixels in uncompressed tiles of 64×32: red is the column, green the row, blue the tile.
+fn mosaic(level: u64) -> (Vec<u8>, impl Fn(usize, usize) -> [u8; 3]) {
+    let colour = |x: usize, y: usize| [x as u8, y as u8, (x / 64 * 10 + y / 32) as u8];
+    let mut writer = Writer::new(true, false);
+    let (mut offsets, mut lengths) = (Vec::new(), Vec::new());
+    for (row, column) in (0..10).flat_map(|row| (0..8).map(move |column| (row, column))) {
+        offsets.push(writer.bytes.len() as u64);
+        let pixels = (0..32 * 64).flat_map(|i| colour(column * 64 + i % 64, row * 32 + i / 64));
+        writer.bytes.extend(pixels);
+        lengths.push(64 * 32 * 3);
+    }
+    // One tile is left out, one lies beyond the end of the file.
+    lengths[3] = 0;
+    offsets[9] = u64::from(u32::MAX) - 7;
+    let tags = vec![
+        numbers(256, 500),
+        numbers(257, 300),
+        (258, Value::Numbers(3, vec![8, 8, 8])),
+        numbers(259, 1),
+        numbers(262, 2),
+        numbers(277, 3),
+        numbers(322, 64),
+        numbers(323, 32),
+        (324, Value::Numbers(4, offsets)),
+        (325, Value::Numbers(4, lengths)),
+    ];
+    let mut directories = vec![tags];
+    directories.extend((0..level).map(|_| with(picture(250, 150, true), numbers(254, 1))));
+    (writer.chain(&directories), colour)
+}
+
+#[test]
+fn regions_are_the_slides_pixels_inside_and_white_outside() {
+    let (bytes, colour) = mosaic(0);
+    let slide = Folder::new().open(&bytes).unwrap();
+    let is_left_out = |x: usize, y: usize| [(3, 0), (1, 1)].contains(&(x / 64, y / 32));
+    let expected = |x: i64, y: i64| match (usize::try_from(x), usize::try_from(y)) {
+        (Ok(x), Ok(y)) if x < 500 && y < 300 && !is_left_out(x, y) => colour(x, y),
+        _ => [255; 3],
+    };
+    let corners =
+        [-600, -70, -64, -1, 0, 1, 63, 64, 65, 192, 447, 448, 499, 500, 501, i64::MAX - 2, i64::MIN + 2];
+    let sizes = [(0, 5), (1, 1), (64, 32), (65, 33), (130, 70), (510, 310)];
+    let mut looked_at = 0;
+    for (left, top) in corners.iter().flat_map(|&left| corners.iter().map(move |&top| (left, top))) {
+        for (width, height) in sizes {
+            let size = Size::new(width, height);
+            let Ok(region) = slide.region(0, [left, top], size, Budget::DEFAULT) else {
+                // Only where nothing but the tile beyond the end of the file is asked for.
+                assert!((64..128).contains(&left) && (32..64).contains(&top), "{left} {top} {size}");
+                continue;
+            };
+            for (i, pixel) in region.rgb.chunks_exact(3).enumerate() {
+                let at = |start: i64, i: usize| start.saturating_add(i as i64);
+                let (x, y) = (at(left, i % width), at(top, i / width));
+                assert_eq!(pixel, expected(x, y), "{left} {top} {size}: {x} {y}");
+            }
+            looked_at += region.rgb.len();
+        }
+    }
+    assert!(looked_at > 10_000_000, "{looked_at}");
+    let whole = slide.region(0, [0, 0], Size::new(500, 300), Budget::DEFAULT).unwrap();
+    assert_eq!(whole.unreadable.map(|(count, _)| count), Some(1));
+}
+
+#[test]
+fn regions_that_cannot_be_are_refused() {
+    let (bytes, _) = mosaic(1);
+    let slide = Folder::new().open(&bytes).unwrap();
+    let refusal = |level, corner, size, budget: u64| {
+        slide.region(level, corner, size, Budget::of_bytes(budget)).unwrap_err()
+    };
+    let one = Size::new(1, 1);
+    assert_eq!(refusal(2, [0, 0], one, 1 << 30).fault(), microtome_vault::Fault::Usage);
+    assert_eq!(
+        refusal(0, [0, 0], Size::new(1 << 20, 1 << 20), 1 << 30).fault(),
+        microtome_vault::Fault::Limit
+    );
+    assert_eq!(refusal(0, [0, 0], one, 1000).fault(), microtome_vault::Fault::Limit);
+    assert_eq!(refusal(0, [64, 32], one, 1 << 30).fault(), microtome_vault::Fault::Input);
+    // A level that does not say where its tiles are.
+    assert_eq!(refusal(1, [0, 0], one, 1 << 30).fault(), microtome_vault::Fault::Input);
+}
+
 /// Every byte of a small slide in turn takes values that break things; every length is tried.
 #[test]
 fn damage_gives_a_slide_or_an_error_and_never_takes_long() {
@@ -263,7 +348,10 @@ fn damage_gives_a_slide_or_an_error_and_never_takes_long() {
                 let mut bytes = whole.clone();
                 bytes[at] = value;
                 let outcome = within(Duration::from_secs(1), "a damaged slide", || folder.open(&bytes));
-                opened += usize::from(outcome.is_ok_and(|slide| !slide.levels.is_empty()));
+                let Ok(slide) = outcome else { continue };
+                opened += usize::from(!slide.levels.is_empty());
+                let read = || slide.region(0, [0, 0], Size::new(64, 64), Budget::of_bytes(1 << 26));
+                let _ = within(Duration::from_secs(1), "a region of a damaged slide", read);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 /// What the first samples of a pixel mean; further samples are passed over.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Model {
+pub(crate) enum Model {
     /// Black is 0.
     Grey,
     /// White is 0.
@@ -19,7 +19,7 @@ pub(super) enum Model {
 
 impl Model {
     /// How many samples of a pixel the model needs.
-    pub(super) fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         match self {
             Model::Grey | Model::InvertedGrey | Model::Palette(_) => 1,
             Model::Rgb | Model::YCbCr => 3,
@@ -30,7 +30,7 @@ impl Model {
 
 /// What the sample after those of the model means.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Alpha {
+pub(crate) enum Alpha {
     /// There is none.
     None,
     /// How opaque the colour is.
@@ -40,13 +40,13 @@ pub(super) enum Alpha {
 }
 
 /// Bytes a pixel that [`to_rgb`] needs at once, for `channels` samples a pixel.
-pub(super) fn bytes_per_pixel(channels: usize) -> usize {
+pub(crate) fn bytes_per_pixel(channels: usize) -> usize {
     if channels < 3 { channels + 3 } else { channels }
 }
 
 /// Interleaved 8-bit samples, `channels` a pixel, to RGB; in place where there is room.
 /// The second value says whether anything was not opaque.
-pub(super) fn to_rgb(samples: Vec<u8>, channels: usize, model: &Model, alpha: Alpha) -> (Vec<u8>, bool) {
+pub(crate) fn to_rgb(samples: Vec<u8>, channels: usize, model: &Model, alpha: Alpha) -> (Vec<u8>, bool) {
     let at = model.channels();
     if alpha == Alpha::None || channels <= at {
         return (model_to_rgb(samples, channels, model, |rgb, _| rgb), false);
@@ -121,7 +121,7 @@ fn cmyk_to_rgb(pixel: &[u8]) -> [u8; 3] {
 }
 
 /// A 16-bit sample as 8 bits, to the nearest: 65,535 is 257 × 255.
-pub(super) fn sample_from_16_bits(sample: u16) -> u8 {
+pub(crate) fn sample_from_16_bits(sample: u16) -> u8 {
     ((u32::from(sample) + 128) / 257) as u8
 }
 

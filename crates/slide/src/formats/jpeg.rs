@@ -15,7 +15,7 @@ const LARGEST_PX: usize = u16::MAX as usize;
 
 /// In which form samples are wanted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Output {
+pub(crate) enum Output {
     /// Red, green and blue, whatever the stream holds.
     Rgb,
     /// Red, green and blue: converted from YCbCr if the stream says that it holds that, else its components.
@@ -25,17 +25,17 @@ pub(super) enum Output {
 }
 
 /// A decoded stream.
-pub(super) struct Frame {
-    pub(super) size: Size,
+pub(crate) struct Frame {
+    pub(crate) size: Size,
     /// `[height_px][width_px][channels]`
-    pub(super) samples: Vec<u8>,
-    pub(super) channels: usize,
+    pub(crate) samples: Vec<u8>,
+    pub(crate) channels: usize,
     /// Why parts of the picture may be wrong, if they may be.
-    pub(super) damage: Option<String>,
+    pub(crate) damage: Option<String>,
 }
 
 /// Decodes the content of a JPEG file.
-pub(super) fn decode(bytes: &[u8], budget: Budget) -> Result<Decoded> {
+pub(crate) fn decode(bytes: &[u8], budget: Budget) -> Result<Decoded> {
     let frame = decode_stream(bytes, Output::Rgb, budget)?;
     let warning =
         frame.damage.map(|reason| format!("the JPEG data are damaged, parts may be wrong ({reason})"));
@@ -47,7 +47,7 @@ pub(super) fn decode(bytes: &[u8], budget: Budget) -> Result<Decoded> {
 ///
 /// A stream that ends too early is an error. One that is complete and breaks the rules is decoded as far as
 /// possible, as other readers do, and says so in [`Frame::damage`].
-pub(super) fn decode_stream(bytes: &[u8], output: Output, budget: Budget) -> Result<Frame> {
+pub(crate) fn decode_stream(bytes: &[u8], output: Output, budget: Budget) -> Result<Frame> {
     let outline = Outline::of(bytes);
     let strict = decode_with(bytes, output, budget, &outline, true);
     match strict {

@@ -1,14 +1,16 @@
 //! Slides in TIFF and BigTIFF files: which directories are levels, and which are pictures beside them.
 
 mod directory;
+mod tiles;
 
-use microtome_vault::{Error, Result};
+use microtome_vault::{Budget, Error, Result};
 
 use super::file::SlideFile;
-use super::{AssociatedImage, Level, Slide, SlideFormat};
+use super::{AssociatedImage, Level, Slide, SlideFormat, not_a_slide};
 use crate::Size;
 use crate::formats::tiff::resolution;
 use directory::{Chain, Directory, tag};
+use tiles::Tiles;
 
 /// How far a level's proportions may be from those of level 0, as a share.
 const ASPECT_TOLERANCE: f64 = 0.05;
@@ -16,38 +18,40 @@ const ASPECT_TOLERANCE: f64 = 0.05;
 const IS_REDUCED: u64 = 1;
 
 /// Opens a TIFF file as a slide; none if it is no TIFF file.
-pub(super) fn open(file: &SlideFile) -> Result<Option<Slide>> {
-    let Some(chain) = Chain::read(file)? else { return Ok(None) };
+pub(super) fn open(file: SlideFile) -> Result<Slide> {
+    let Some(chain) = Chain::read(&file)? else { return Err(not_a_slide().at(file.path())) };
     let refuse = |what: &str| Error::input(what).at(file.path());
     let Some(first) = chain.directories.first() else {
         return Err(refuse("this TIFF file is damaged: its first directory cannot be read")
             .advise("copy it again from its source"));
     };
-    let description = first.text(file, tag::IMAGE_DESCRIPTION)?;
+    let description = first.text(&file, tag::IMAGE_DESCRIPTION)?;
     let format = format_of(&description);
     let mut found = Found::default();
     for (index, directory) in chain.directories.iter().enumerate() {
-        found.take(file, format, index, directory)?;
+        found.take(&file, format, index, directory)?;
     }
-    for directory in chain.below(file, first)? {
-        found.levels.extend(Stored::read(file, &directory)?);
+    for directory in chain.below(&file, first)? {
+        found.levels.extend(Stored::read(&file, &directory)?);
     }
     found.sort();
     let Some(largest) = found.levels.first() else {
         return Err(refuse("this TIFF file has no picture in it").advise("is it the right file?"));
     };
-    let base = largest.size;
+    let base = largest.tiles.size;
     let levels = found.levels.iter().map(|stored| stored.level(base)).collect();
     let broken = (!chain.is_whole).then(|| "the list of directories is damaged or too long".to_owned());
-    Ok(Some(Slide {
+    let mpp = resolution::of_slide(&description, densities(&file, first)?, unit(&file, first)?);
+    Ok(Slide {
         path: file.path().to_owned(),
         format,
         levels,
-        mpp: resolution::of_slide(&description, densities(file, first)?, unit(file, first)?),
+        mpp,
         objective_power: resolution::objective_power(&description),
         associated: found.associated,
         warnings: broken.into_iter().collect(),
-    }))
+        pixels: Pixels { file, levels: found.levels.into_iter().map(|stored| stored.tiles).collect() },
+    })
 }
 
 fn format_of(description: &str) -> SlideFormat {
@@ -65,6 +69,30 @@ fn densities(file: &SlideFile, directory: &Directory) -> Result<[Option<f64>; 2]
 fn unit(file: &SlideFile, directory: &Directory) -> Result<u16> {
     let unit = directory.number(file, tag::RESOLUTION_UNIT)?;
     Ok(unit.map_or(resolution::INCH, |unit| u16::try_from(unit).unwrap_or(0)))
+}
+
+/// Where the pixels of a slide come from.
+#[derive(Debug)]
+pub(super) struct Pixels {
+    file: SlideFile,
+    levels: Vec<Tiles>,
+}
+
+impl Pixels {
+    /// Extent of a level's tiles, and how many there are across and down.
+    pub(super) fn tiling(&self, level: usize) -> (Size, (usize, usize)) {
+        (self.levels[level].tile, self.levels[level].grid())
+    }
+
+    /// One tile of a level: its extent and its red, green and blue; none where the file leaves it out.
+    pub(super) fn tile(
+        &self,
+        level: usize,
+        place: (usize, usize),
+        budget: Budget,
+    ) -> Result<Option<(Size, Vec<u8>)>> {
+        self.levels[level].rgb(&self.file, place, budget)
+    }
 }
 
 /// What the directories of a chain turned out to be.
@@ -86,7 +114,7 @@ impl Found {
         let is_level = match format {
             // Aperio: what is tiled is a level, what lies in strips a picture beside them; not the first, which other
             // programs write in strips.
-            SlideFormat::Aperio => index == 0 || stored.is_tiled,
+            SlideFormat::Aperio => index == 0 || stored.tiles.is_tiled,
             // OME-TIFF: smaller levels are below their directory, others are other pictures.
             SlideFormat::Ome => index == 0,
             SlideFormat::Tiff => index == 0 || (stored.is_reduced && self.has_proportions_of(&stored)),
@@ -98,7 +126,7 @@ impl Found {
                 SlideFormat::Aperio => aperio_name(file, index, directory)?,
                 _ => format!("page {}", index + 1),
             };
-            self.associated.push(AssociatedImage { name, size: stored.size });
+            self.associated.push(AssociatedImage { name, size: stored.tiles.size });
         }
         Ok(())
     }
@@ -106,7 +134,7 @@ impl Found {
     fn has_proportions_of(&self, stored: &Stored) -> bool {
         let aspect = |size: Size| size.width_px as f64 / size.height_px as f64;
         self.levels.first().is_some_and(|base| {
-            let (base, other) = (aspect(base.size), aspect(stored.size));
+            let (base, other) = (aspect(base.tiles.size), aspect(stored.tiles.size));
             (base - other).abs() <= ASPECT_TOLERANCE * base
         })
     }
@@ -114,7 +142,7 @@ impl Found {
     /// The largest first; of equally large ones, the first of the file.
     fn sort(&mut self) {
         self.levels.sort_by_key(|stored| {
-            std::cmp::Reverse(stored.size.width_px.saturating_mul(stored.size.height_px))
+            std::cmp::Reverse(stored.tiles.size.width_px.saturating_mul(stored.tiles.size.height_px))
         });
     }
 }
@@ -136,11 +164,8 @@ fn aperio_name(file: &SlideFile, index: usize, directory: &Directory) -> Result<
 
 /// A picture as a directory states it.
 struct Stored {
-    size: Size,
-    tile: Size,
-    is_tiled: bool,
+    tiles: Tiles,
     is_reduced: bool,
-    compression: u64,
 }
 
 impl Stored {
@@ -160,23 +185,22 @@ impl Stored {
             false => (Some(width_px), Some(extent(tag::ROWS_PER_STRIP)?.unwrap_or(height_px).min(height_px))),
         };
         let (Some(tile_width_px), Some(tile_height_px)) = tile else { return Ok(None) };
+        let (size, tile) = (Size::new(width_px, height_px), Size::new(tile_width_px, tile_height_px));
+        let compression = directory.number(file, tag::COMPRESSION)?.unwrap_or(1);
         Ok(Some(Self {
-            size: Size::new(width_px, height_px),
-            tile: Size::new(tile_width_px, tile_height_px),
-            is_tiled,
+            tiles: Tiles::new(directory.clone(), size, tile, is_tiled, compression),
             is_reduced: directory.number(file, tag::NEW_SUBFILE_TYPE)?.unwrap_or(0) & IS_REDUCED != 0,
-            compression: directory.number(file, tag::COMPRESSION)?.unwrap_or(1),
         }))
     }
 
     fn level(&self, base: Size) -> Level {
         let ratio = |base: usize, own: usize| base as f64 / own as f64;
-        let across = ratio(base.width_px, self.size.width_px);
+        let across = ratio(base.width_px, self.tiles.size.width_px);
         Level {
-            size: self.size,
-            downsample: (across + ratio(base.height_px, self.size.height_px)) / 2.0,
-            tile: self.tile,
-            compression: compression_name(self.compression),
+            size: self.tiles.size,
+            downsample: (across + ratio(base.height_px, self.tiles.size.height_px)) / 2.0,
+            tile: self.tiles.tile,
+            compression: compression_name(self.tiles.compression),
         }
     }
 }
