@@ -333,6 +333,53 @@ fn regions_that_cannot_be_are_refused() {
     assert_eq!(refusal(1, [0, 0], one, 1 << 30).fault(), microtome_vault::Fault::Input);
 }
 
+#[test]
+fn a_list_that_is_too_short_for_its_extent_costs_no_time() {
+    // 900 million tiles of one pixel, of which one is listed.
+    let tags = vec![
+        numbers(256, 30_000),
+        numbers(257, 30_000),
+        (258, Value::Numbers(3, vec![8])),
+        numbers(322, 1),
+        numbers(323, 1),
+        numbers(324, 8),
+        numbers(325, 1),
+    ];
+    let slide = Folder::new().open(&Writer::new(true, false).chain(&[tags])).unwrap();
+    let read = || slide.region(0, [0, 0], Size::new(30_000, 30_000), Budget::DEFAULT).unwrap_err();
+    let error = within(Duration::from_secs(1), "a slide of a billion tiles", read);
+    assert!(error.to_string().contains("list of tiles"), "{error}");
+}
+
+/// The sample files that pictures are read from, read as slides: the same pixels, or a refusal.
+#[test]
+fn samples_have_the_pixels_that_others_see() {
+    let folder = Folder::new();
+    let (mut read, mut refused) = (Vec::new(), 0);
+    for sample in common::samples().into_iter().filter(|sample| sample.name.ends_with(".tif")) {
+        let slide = folder.open(&sample.bytes).unwrap_or_else(|error| panic!("{}: {error}", sample.name));
+        let size = slide.levels[0].size;
+        let region = match slide.region(0, [0, 0], size, Budget::DEFAULT) {
+            Ok(region) => region,
+            Err(error) => {
+                assert!(error.to_string().contains("which is not read"), "{}: {error}", sample.name);
+                refused += 1;
+                continue;
+            }
+        };
+        assert_eq!((size, region.unreadable), (Size::new(37, 23), None), "{}", sample.name);
+        let highest = region.rgb.iter().zip(&sample.rgb).map(|(a, b)| a.abs_diff(*b)).max();
+        let tolerance = if sample.name.contains("jpeg") { 4 } else { 0 };
+        assert!(
+            highest.is_some_and(|highest| highest <= tolerance),
+            "{} differs by {highest:?}",
+            sample.name
+        );
+        read.push(sample.name);
+    }
+    assert_eq!((read.len(), refused), (14, 10), "{read:?}");
+}
+
 /// Every byte of a small slide in turn takes values that break things; every length is tried.
 #[test]
 fn damage_gives_a_slide_or_an_error_and_never_takes_long() {

@@ -43,6 +43,15 @@ pub(crate) fn decode(bytes: &[u8], budget: Budget) -> Result<Decoded> {
     Ok(Decoded { size: frame.size, rgb: frame.samples, mpp: Outline::of(bytes).mpp, warnings })
 }
 
+/// A stream inside of a TIFF file with the `tables` that all its streams share, if there are any, put before it.
+pub(crate) fn with_tables(tables: &[u8], stream: &[u8]) -> Vec<u8> {
+    if tables.is_empty() {
+        return stream.to_vec();
+    }
+    let without_end = tables.strip_suffix(b"\xff\xd9").unwrap_or(tables);
+    [without_end, stream.strip_prefix(b"\xff\xd8").unwrap_or(stream)].concat()
+}
+
 /// Decodes one stream, from its start-of-image marker to its end-of-image marker.
 ///
 /// A stream that ends too early is an error. One that is complete and breaks the rules is decoded as far as

@@ -5,7 +5,7 @@
 //! lie, [`chunks`] decodes its strips or tiles, [`resolution`] finds its microns per pixel.
 
 mod chunks;
-mod layout;
+pub(crate) mod layout;
 mod pages;
 pub(crate) mod resolution;
 

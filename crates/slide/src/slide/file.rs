@@ -23,9 +23,6 @@ impl SlideFile {
         let file = disk::open_file(path)?;
         let metadata =
             file.metadata().map_err(|error| Error::io("asking for the length", &error).at(path))?;
-        if metadata.is_dir() {
-            return Err(Error::input("this is a folder, not a slide").at(path));
-        }
         Ok(Self { file, path: path.to_owned(), length: metadata.len() })
     }
 

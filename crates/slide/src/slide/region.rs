@@ -28,6 +28,7 @@ impl Slide {
                 .advise(format!("levels are 0 to {last}: `microtome slide info` lists them"))
                 .at(&self.path));
         };
+        self.pixels.prepare(level).map_err(|error| error.at(&self.path))?;
         let area_px = (size.width_px as u64).saturating_mul(size.height_px as u64);
         let bytes = budget.grant(&format!("a region of {size} pixels"), area_px, 3)?;
         let mut region = Region { size, rgb: vec![WHITE; bytes], unreadable: None };

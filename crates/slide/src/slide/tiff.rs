@@ -8,6 +8,7 @@ use microtome_vault::{Budget, Error, Result};
 use super::file::SlideFile;
 use super::{AssociatedImage, Level, Slide, SlideFormat, not_a_slide};
 use crate::Size;
+use crate::formats::tiff::layout::compression;
 use crate::formats::tiff::resolution;
 use directory::{Chain, Directory, tag};
 use tiles::Tiles;
@@ -17,7 +18,7 @@ const ASPECT_TOLERANCE: f64 = 0.05;
 /// The bit of `NewSubfileType` that says: a smaller version of another picture.
 const IS_REDUCED: u64 = 1;
 
-/// Opens a TIFF file as a slide; none if it is no TIFF file.
+/// Opens a TIFF file as a slide.
 pub(super) fn open(file: SlideFile) -> Result<Slide> {
     let Some(chain) = Chain::read(&file)? else { return Err(not_a_slide().at(file.path())) };
     let refuse = |what: &str| Error::input(what).at(file.path());
@@ -25,11 +26,19 @@ pub(super) fn open(file: SlideFile) -> Result<Slide> {
         return Err(refuse("this TIFF file is damaged: its first directory cannot be read")
             .advise("copy it again from its source"));
     };
-    let description = first.text(&file, tag::IMAGE_DESCRIPTION)?;
-    let format = format_of(&description);
-    let mut found = Found::default();
+    let format = format_of(&first.text(&file, tag::IMAGE_DESCRIPTION)?);
+    let mut pictures = Vec::new();
     for (index, directory) in chain.directories.iter().enumerate() {
-        found.take(&file, format, index, directory)?;
+        pictures.extend(Stored::read(&file, directory)?.map(|stored| (index, stored)));
+    }
+    let base = base(format, &pictures).unwrap_or(0);
+    let first = &chain.directories[base];
+    let description = first.text(&file, tag::IMAGE_DESCRIPTION)?;
+    let size = pictures.iter().find(|(index, _)| *index == base).map(|(_, stored)| stored.tiles.size);
+    let mut found = Found::default();
+    for (index, stored) in pictures {
+        let is_level = index == base || is_level(format, &stored, size);
+        found.take(&file, format, index, &chain.directories[index], stored, is_level)?;
     }
     for directory in chain.below(&file, first)? {
         found.levels.extend(Stored::read(&file, &directory)?);
@@ -38,8 +47,8 @@ pub(super) fn open(file: SlideFile) -> Result<Slide> {
     let Some(largest) = found.levels.first() else {
         return Err(refuse("this TIFF file has no picture in it").advise("is it the right file?"));
     };
-    let base = largest.tiles.size;
-    let levels = found.levels.iter().map(|stored| stored.level(base)).collect();
+    let largest = largest.tiles.size;
+    let levels = found.levels.iter().map(|stored| stored.level(largest)).collect();
     let broken = (!chain.is_whole).then(|| "the list of directories is damaged or too long".to_owned());
     let mpp = resolution::of_slide(&description, densities(&file, first)?, unit(&file, first)?);
     Ok(Slide {
@@ -84,6 +93,11 @@ impl Pixels {
         (self.levels[level].tile, self.levels[level].grid())
     }
 
+    /// Whether the tiles of a level can be found.
+    pub(super) fn prepare(&self, level: usize) -> Result<()> {
+        self.levels[level].prepare(&self.file)
+    }
+
     /// One tile of a level: its extent and its red, green and blue; none where the file leaves it out.
     pub(super) fn tile(
         &self,
@@ -92,6 +106,35 @@ impl Pixels {
         budget: Budget,
     ) -> Result<Option<(Size, Vec<u8>)>> {
         self.levels[level].rgb(&self.file, place, budget)
+    }
+}
+
+/// Which directory is level 0: the first where scanners put it there, else the largest that is no smaller version of
+/// another.
+fn base(format: SlideFormat, pictures: &[(usize, Stored)]) -> Option<usize> {
+    let first = pictures.first().map(|(index, _)| *index);
+    if format != SlideFormat::Tiff {
+        return first;
+    }
+    let rank = |(_, stored): &&(usize, Stored)| {
+        (!stored.is_reduced, stored.tiles.size.width_px.saturating_mul(stored.tiles.size.height_px))
+    };
+    // Of several maxima the last wins: backwards, that is the first.
+    pictures.iter().rev().max_by_key(rank).map(|(index, _)| *index)
+}
+
+/// Whether a picture is another level, beside level 0 of extent `base`.
+fn is_level(format: SlideFormat, stored: &Stored, base: Option<Size>) -> bool {
+    let aspect = |size: Size| size.width_px as f64 / size.height_px as f64;
+    match format {
+        // Aperio: what is tiled is a level, what lies in strips a picture beside them.
+        SlideFormat::Aperio => stored.tiles.is_tiled,
+        // OME-TIFF: smaller levels are below their directory, others are other pictures.
+        SlideFormat::Ome => false,
+        SlideFormat::Tiff => base.is_some_and(|base| {
+            let (base, other) = (aspect(base), aspect(stored.tiles.size));
+            stored.is_reduced && (base - other).abs() <= ASPECT_TOLERANCE * base
+        }),
     }
 }
 
@@ -109,34 +152,19 @@ impl Found {
         format: SlideFormat,
         index: usize,
         directory: &Directory,
+        stored: Stored,
+        is_level: bool,
     ) -> Result<()> {
-        let Some(stored) = Stored::read(file, directory)? else { return Ok(()) };
-        let is_level = match format {
-            // Aperio: what is tiled is a level, what lies in strips a picture beside them; not the first, which other
-            // programs write in strips.
-            SlideFormat::Aperio => index == 0 || stored.tiles.is_tiled,
-            // OME-TIFF: smaller levels are below their directory, others are other pictures.
-            SlideFormat::Ome => index == 0,
-            SlideFormat::Tiff => index == 0 || (stored.is_reduced && self.has_proportions_of(&stored)),
-        };
         if is_level {
             self.levels.push(stored);
-        } else {
-            let name = match format {
-                SlideFormat::Aperio => aperio_name(file, index, directory)?,
-                _ => format!("page {}", index + 1),
-            };
-            self.associated.push(AssociatedImage { name, size: stored.tiles.size });
+            return Ok(());
         }
+        let name = match format {
+            SlideFormat::Aperio => aperio_name(file, index, directory)?,
+            _ => format!("page {}", index + 1),
+        };
+        self.associated.push(AssociatedImage { name, size: stored.tiles.size });
         Ok(())
-    }
-
-    fn has_proportions_of(&self, stored: &Stored) -> bool {
-        let aspect = |size: Size| size.width_px as f64 / size.height_px as f64;
-        self.levels.first().is_some_and(|base| {
-            let (base, other) = (aspect(base.tiles.size), aspect(stored.tiles.size));
-            (base - other).abs() <= ASPECT_TOLERANCE * base
-        })
     }
 
     /// The largest first; of equally large ones, the first of the file.
@@ -186,7 +214,8 @@ impl Stored {
         };
         let (Some(tile_width_px), Some(tile_height_px)) = tile else { return Ok(None) };
         let (size, tile) = (Size::new(width_px, height_px), Size::new(tile_width_px, tile_height_px));
-        let compression = directory.number(file, tag::COMPRESSION)?.unwrap_or(1);
+        let compression = directory.number(file, tag::COMPRESSION)?;
+        let compression = compression.map_or(compression::NONE, |n| u16::try_from(n).unwrap_or(0));
         Ok(Some(Self {
             tiles: Tiles::new(directory.clone(), size, tile, is_tiled, compression),
             is_reduced: directory.number(file, tag::NEW_SUBFILE_TYPE)?.unwrap_or(0) & IS_REDUCED != 0,
@@ -200,26 +229,7 @@ impl Stored {
             size: self.tiles.size,
             downsample: (across + ratio(base.height_px, self.tiles.size.height_px)) / 2.0,
             tile: self.tiles.tile,
-            compression: compression_name(self.tiles.compression),
+            compression: compression::name(self.tiles.compression),
         }
     }
-}
-
-fn compression_name(number: u64) -> String {
-    let name = match number {
-        1 => "none",
-        5 => "LZW",
-        6 => "JPEG (old style)",
-        7 => "JPEG",
-        8 | 32_946 => "deflate",
-        32_773 => "PackBits",
-        33_003 | 33_005 | 34_712 => "JPEG 2000",
-        33_007 => "raw YUYV",
-        34_925 => "LZMA",
-        50_000 => "Zstandard",
-        50_001 => "WebP",
-        50_002 | 52_546 => "JPEG XL",
-        other => return format!("method {other}"),
-    };
-    name.to_owned()
 }

@@ -184,7 +184,7 @@ fn to_8_bits(row: &[u8], layout: &Layout, count: usize) -> Vec<u8> {
 
 /// The JPEG streams of a page: tables that all share, and where each stream lies.
 struct JpegStreams {
-    /// From the start-of-image marker to before the end-of-image marker; empty if each stream has its own.
+    /// Empty if each stream has its own.
     tables: Vec<u8>,
     offsets: Vec<u64>,
     lengths: Vec<u64>,
@@ -200,7 +200,6 @@ impl JpegStreams {
             |tag| foreign("TIFF", || decoder.find_tag_unsigned_vec(tag)).map(Option::unwrap_or_default);
         let (offsets, lengths) = (numbers(offsets)?, numbers(lengths)?);
         let tables = foreign("TIFF", || decoder.find_tag_unsigned_vec(Tag::JPEGTables))?.unwrap_or_default();
-        let tables = tables.strip_suffix(b"\xff\xd9").map(<[u8]>::to_vec).unwrap_or(tables);
         Ok(Self { tables, offsets, lengths })
     }
 
@@ -209,11 +208,7 @@ impl JpegStreams {
         let stream = self
             .slice(index, file)
             .ok_or_else(|| damaged("TIFF", "it ends before its last tile or strip"))?;
-        if self.tables.is_empty() {
-            return Ok(stream.to_vec());
-        }
-        let without_start = stream.strip_prefix(b"\xff\xd8").unwrap_or(stream);
-        Ok([&self.tables, without_start].concat())
+        Ok(jpeg::with_tables(&self.tables, stream))
     }
 
     fn slice<'file>(&self, index: usize, file: &'file [u8]) -> Option<&'file [u8]> {

@@ -11,7 +11,7 @@ use super::pages::Page;
 use crate::Size;
 
 /// TIFF's numbers for compressions.
-pub(super) mod compression {
+pub(crate) mod compression {
     /// Bytes as they are.
     pub(crate) const NONE: u16 = 1;
     /// CCITT group 4.
@@ -26,6 +26,29 @@ pub(super) mod compression {
     pub(crate) const PACK_BITS: u16 = 32_773;
     /// zlib, under the number it had first.
     pub(crate) const OLD_DEFLATE: u16 = 32_946;
+
+    /// What people call a compression.
+    pub(crate) fn name(number: u16) -> String {
+        let name = match number {
+            NONE => "none",
+            2 | 3 => "a fax code of group 3",
+            FAX4 => "a fax code of group 4",
+            LZW => "LZW",
+            6 => "JPEG in the old style of 1992",
+            JPEG => "JPEG",
+            DEFLATE | OLD_DEFLATE => "deflate",
+            PACK_BITS => "PackBits",
+            33_003 | 33_005 | 34_712 => "JPEG 2000",
+            33_007 => "raw YUYV",
+            34_887 => "LERC",
+            34_925 => "LZMA",
+            50_000 => "Zstandard",
+            50_001 => "WebP",
+            50_002 | 52_546 => "JPEG XL",
+            other => return format!("method {other}"),
+        };
+        name.to_owned()
+    }
 }
 
 /// How the samples of a page lie, and what they mean.
@@ -142,20 +165,11 @@ fn numbers(decoder: &mut TiffDecoder, tag: Tag) -> Result<Vec<u16>> {
 }
 
 fn refuse_compression(number: u16) -> Result<()> {
-    use compression::{DEFLATE, FAX4, JPEG, LZW, NONE, OLD_DEFLATE, PACK_BITS};
-    let name = match number {
-        NONE | FAX4 | LZW | JPEG | DEFLATE | PACK_BITS | OLD_DEFLATE => return Ok(()),
-        2 | 3 => "a fax code of group 3",
-        6 => "JPEG in the old style of 1992",
-        33_003 | 33_005 | 33_007 | 34_712 => "JPEG 2000",
-        34_887 => "LERC",
-        34_925 => "LZMA",
-        50_000 => "Zstandard",
-        50_001 => "WebP",
-        50_002 | 52_546 => "JPEG XL",
-        other => return Err(unsupported("TIFF", format!("is compressed by method {other}"))),
-    };
-    Err(unsupported("TIFF", format!("is compressed with {name}")))
+    use compression::{DEFLATE, FAX4, JPEG, LZW, NONE, OLD_DEFLATE, PACK_BITS, name};
+    match number {
+        NONE | FAX4 | LZW | JPEG | DEFLATE | PACK_BITS | OLD_DEFLATE => Ok(()),
+        other => Err(unsupported("TIFF", format!("is compressed with {}", name(other)))),
+    }
 }
 
 fn refuse_formats(decoder: &mut TiffDecoder) -> Result<()> {

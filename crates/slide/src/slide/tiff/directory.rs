@@ -40,6 +40,7 @@ pub(super) mod tag {
     pub(crate) const TILE_OFFSETS: u16 = 324;
     pub(crate) const TILE_BYTE_COUNTS: u16 = 325;
     pub(crate) const SUB_DIRECTORIES: u16 = 330;
+    pub(crate) const EXTRA_SAMPLES: u16 = 338;
     pub(crate) const JPEG_TABLES: u16 = 347;
 }
 

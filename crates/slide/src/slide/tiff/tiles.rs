@@ -10,6 +10,7 @@ use super::directory::{Directory, tag};
 use crate::Size;
 use crate::formats::colour::{Alpha, Model, to_rgb};
 use crate::formats::jpeg::{self, Output};
+use crate::formats::tiff::layout::compression;
 use crate::formats::{damaged, foreign, unsupported};
 
 /// Longer tables of JPEG are not believed, in bytes.
@@ -22,7 +23,7 @@ pub(super) struct Tiles {
     /// Extent of a whole tile or strip.
     pub(super) tile: Size,
     pub(super) is_tiled: bool,
-    pub(super) compression: u64,
+    pub(super) compression: u16,
     directory: Directory,
     places: OnceLock<Option<Places>>,
 }
@@ -32,10 +33,11 @@ pub(super) struct Tiles {
 struct Places {
     offsets: Vec<u64>,
     lengths: Vec<u64>,
-    /// From the start-of-image marker to before the end-of-image marker; empty if each stream has its own.
+    /// Empty if each stream has its own.
     jpeg_tables: Vec<u8>,
     photometric: u64,
     channels: usize,
+    alpha: Alpha,
     predictor: u64,
 }
 
@@ -45,7 +47,7 @@ impl Tiles {
         size: Size,
         tile: Size,
         is_tiled: bool,
-        compression: u64,
+        compression: u16,
     ) -> Self {
         Self { size, tile, is_tiled, compression, directory, places: OnceLock::new() }
     }
@@ -82,10 +84,19 @@ impl Tiles {
         let height_px = if self.is_tiled { self.tile.height_px } else { self.tile.height_px.min(left_px) };
         let size = Size::new(self.tile.width_px, height_px);
         match self.compression {
-            7 => places.jpeg(&bytes, size, budget),
+            compression::JPEG => places.jpeg(&bytes, size, budget),
             _ => places.plain(&self.decompressed(bytes, places.channels, size, budget)?, size),
         }
         .map(Some)
+    }
+
+    /// Reads where the tiles are, without which no tile can be read. A list as long as the extent needs bounds the work that
+    /// a small file can ask for.
+    ///
+    /// # Errors
+    /// `Input` when the list is missing or too short, or samples lie in a way that is not read.
+    pub(super) fn prepare(&self, file: &SlideFile) -> Result<()> {
+        self.places(file).map(|_| ())
     }
 
     fn places(&self, file: &SlideFile) -> Result<&Places> {
@@ -106,19 +117,27 @@ impl Tiles {
         };
         let numbers = |tag, most| self.directory.numbers(file, tag, most);
         let number = |tag, default| Ok::<u64, Error>(self.directory.number(file, tag)?.unwrap_or(default));
-        let (Some(offsets), Some(lengths)) = (numbers(offsets, most)?, numbers(lengths, most)?) else {
-            return Ok(None);
-        };
         let (channels, bits) = (number(tag::SAMPLES_PER_PIXEL, 1)?, number(tag::BITS_PER_SAMPLE, 1)?);
         if bits != 8 || !(1..=8).contains(&channels) || number(tag::PLANAR_CONFIGURATION, 1)? != 1 {
             return Err(unsupported("TIFF", format!("has {channels} planes or samples of {bits} bits")));
         }
+        let (Some(offsets), Some(lengths)) = (numbers(offsets, most)?, numbers(lengths, most)?) else {
+            return Ok(None);
+        };
+        let (offsets, lengths) = match (offsets.len() as u64, lengths.len() as u64) {
+            (some, others) if some >= most && others >= most => (offsets, lengths),
+            _ => return Err(damaged("TIFF", "its list of tiles is shorter than its extent needs")),
+        };
         let tables = numbers(tag::JPEG_TABLES, LONGEST_TABLES)?.unwrap_or_default();
-        let tables: Vec<u8> = tables.into_iter().map(|byte| byte as u8).collect();
         Ok(Some(Places {
             offsets,
             lengths,
-            jpeg_tables: tables.strip_suffix(b"\xff\xd9").map(<[u8]>::to_vec).unwrap_or(tables),
+            jpeg_tables: tables.into_iter().map(|byte| byte as u8).collect(),
+            alpha: match number(tag::EXTRA_SAMPLES, 0)? {
+                1 => Alpha::Premultiplied,
+                2 => Alpha::Straight,
+                _ => Alpha::None,
+            },
             photometric: number(tag::PHOTOMETRIC, 2)?,
             channels: channels as usize,
             predictor: number(tag::PREDICTOR, 1)?,
@@ -131,23 +150,16 @@ impl Tiles {
         let length =
             budget.grant(&format!("one tile of this slide, {size} pixels,"), area_px, channels as u64)?;
         let mut samples = match self.compression {
-            1 => bytes,
-            5 => {
-                let mut decoder = weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
-                let mut samples = vec![0; length];
-                let done = foreign("TIFF", || Ok::<_, String>(decoder.decode_bytes(&bytes, &mut samples)))?;
-                samples.truncate(done.consumed_out);
-                samples
-            }
-            8 | 32_946 => {
+            compression::NONE => bytes,
+            compression::LZW => foreign("TIFF", || Ok::<_, String>(lzw(&bytes, length)))?,
+            compression::DEFLATE | compression::OLD_DEFLATE => {
                 let mut samples = Vec::new();
                 let decoder = flate2::read::ZlibDecoder::new(bytes.as_slice());
                 foreign("TIFF", || decoder.take(length as u64).read_to_end(&mut samples))?;
                 samples
             }
             other => {
-                let name = super::compression_name(other);
-                return Err(unsupported("TIFF", format!("is compressed by {name}")));
+                return Err(unsupported("TIFF", format!("is compressed with {}", compression::name(other))));
             }
         };
         if samples.len() < length {
@@ -158,16 +170,29 @@ impl Tiles {
     }
 }
 
+/// At most `length` bytes out of an LZW stream; fewer where it ends or is damaged.
+fn lzw(mut stream: &[u8], length: usize) -> Vec<u8> {
+    let mut decoder = weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
+    let (mut bytes, mut done) = (vec![0; length], 0);
+    while done < length {
+        // A call may stop early, with all of the stream in its buffers.
+        let step = decoder.decode_bytes(stream, &mut bytes[done..]);
+        stream = &stream[step.consumed_in..];
+        done += step.consumed_out;
+        if !matches!(step.status, Ok(weezl::LzwStatus::Ok)) {
+            break;
+        }
+    }
+    bytes.truncate(done);
+    bytes
+}
+
 impl Places {
     fn jpeg(&self, stream: &[u8], size: Size, budget: Budget) -> Result<(Size, Vec<u8>)> {
-        let whole = match self.jpeg_tables.is_empty() {
-            true => stream.to_vec(),
-            false => [&self.jpeg_tables, stream.strip_prefix(b"\xff\xd8").unwrap_or(stream)].concat(),
-        };
         // RGB may be there as it is, which the stream does not say (Aperio), or as YCbCr under a wrong tag, which it
         // does say.
         let output = if self.photometric == 2 { Output::RgbAsStated } else { Output::Rgb };
-        let frame = jpeg::decode_stream(&whole, output, budget)?;
+        let frame = jpeg::decode_stream(&jpeg::with_tables(&self.jpeg_tables, stream), output, budget)?;
         if frame.channels != 3 || frame.size.width_px < size.width_px || frame.size.height_px < size.height_px
         {
             let (found, channels) = (frame.size, frame.channels);
@@ -187,13 +212,14 @@ impl Places {
         }
         let model = match (self.photometric, self.channels) {
             (0, _) => Model::InvertedGrey,
+            // What Python writes when it is not told that an array is RGB.
+            (1, 3) if self.alpha == Alpha::None => Model::Rgb,
             (1, _) => Model::Grey,
             (2, 3..) => Model::Rgb,
             (other, channels) => {
                 return Err(unsupported("TIFF", format!("has {channels} samples of kind {other} a pixel")));
             }
         };
-        let alpha = if self.channels == model.channels() + 1 { Alpha::Straight } else { Alpha::None };
-        Ok((size, to_rgb(samples, self.channels, &model, alpha).0))
+        Ok((size, to_rgb(samples, self.channels, &model, self.alpha).0))
     }
 }
