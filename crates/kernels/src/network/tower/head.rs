@@ -174,8 +174,6 @@ struct Scratch {
     row: Lines,
     /// The gradient towards it, `[8, stride]`.
     gradient: Lines,
-    /// Zeros, `[stride]`.
-    zeros: Lines,
     /// The gradient towards the values before the sigmoid, `[outputs, stride]`.
     logits: Lines,
 }
@@ -183,12 +181,7 @@ struct Scratch {
 impl Scratch {
     fn new(outputs: usize, extent: &Extent) -> Self {
         let row = || Lines::zeros(WIDTH * extent.stride);
-        Self {
-            row: row(),
-            gradient: row(),
-            zeros: Lines::zeros(extent.stride),
-            logits: Lines::zeros(outputs * extent.stride),
-        }
+        Self { row: row(), gradient: row(), logits: Lines::zeros(outputs * extent.stride) }
     }
 }
 
@@ -225,7 +218,6 @@ unsafe fn backward_rung_kernel<V: Arithmetic, const O: usize, const N: usize>(
     let extent = &head.extent;
     let to = |lines: &mut Lines| To { start: lines.start_mut(), stride: extent.stride };
     let (row, gradient, logits) = (to(&mut scratch.row), to(&mut scratch.gradient), to(&mut scratch.logits));
-    let zeros = scratch.zeros.start();
     let source = Source::Joined { base: head.base, z: head.z, affine: head.affine };
     for y in rung.first_y..rung.end_y {
         unsafe {
@@ -242,7 +234,7 @@ unsafe fn backward_rung_kernel<V: Arithmetic, const O: usize, const N: usize>(
                 let z = head.z.row(rung.image, y).add(c * extent.stride);
                 let total = total.row(rung.image, y).add(c * extent.stride);
                 let (gradient, sums) = (gradient.at(c, 0), &mut task.below[c]);
-                passes::join_and_sum::<V>(gradient, zeros, total, z, head.affine[c], extent, sums);
+                passes::send_and_sum::<V>(gradient, total, z, head.affine[c], extent, sums);
             }
         }
     }

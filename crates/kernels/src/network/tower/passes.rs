@@ -277,11 +277,10 @@ pub(super) unsafe fn gradient_of_normalised<V: Arithmetic>(
     }
 }
 
-/// total = g + base; Σ of total·ELU′(scale·z + shift) and Σ of that times z: what the layer below needs.
+/// total = g; Σ of total·ELU′(scale·z + shift) and Σ of that times z: what the layer below needs.
 #[inline(always)]
-pub(super) unsafe fn join_and_sum<V: Arithmetic>(
+pub(super) unsafe fn send_and_sum<V: Arithmetic>(
     g: *mut f32,
-    base: *const f32,
     total: *mut f32,
     z: *const f32,
     affine: Affine,
@@ -293,10 +292,10 @@ pub(super) unsafe fn join_and_sum<V: Arithmetic>(
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
         let mut pair = Pair::<V>::zero();
         in_turns!(V, extent.stride, |turn, x| {
-            let joined = V::load(g.add(x)).add(V::load(base.add(x)));
-            joined.store(total.add(x));
+            let sent = V::load(g.add(x));
+            sent.store(total.add(x));
             let z = V::load(z.add(x));
-            let g = joined.mul(shift.plus_product(z, scale).elu_slope());
+            let g = sent.mul(shift.plus_product(z, scale).elu_slope());
             pair.add(turn, g, z);
         });
         pair.add_to(sums);
