@@ -1,15 +1,22 @@
 //! Gaussian smoothing, separable: one pass along rows, one along columns.
 //!
-//! Both passes work on blocks of neighbouring columns that stay in registers while the kernel's taps go by,
-//! which compilers turn into vector instructions; rows are shared out among threads. Sums are in `f32`, each
-//! pixel's in the same order whatever the number of threads.
+//! Both passes are weighted sums of lines: of neighbouring rows, or of one row moved by whole pixels. Sums stay in
+//! registers while the taps go by; bands of rows are shared out among threads, and cut into strips of columns whose rows
+//! stay in the second-level cache. Sums are in `f32`, each pixel's in the same order whatever the number of threads, and
+//! wherever it lies: a window of a picture gives the picture's values, but for the kernel's reach from its borders.
+
+#![allow(unsafe_code)] // Vector registers are read and written through pointers; the kernel argues its bounds.
 
 use crate::Size;
+use crate::network::vector::{Path, Vector, run_on};
 use rayon::prelude::*;
 
-/// Columns computed together: 32 sums of `f32` fit the sixteen registers of plain x86-64 with room for the
-/// taps.
-const BLOCK_PX: usize = 32;
+/// Columns of a strip: with the widest kernels in use (400 taps) its rows take half of a second-level cache.
+const STRIP_PX: usize = 256;
+/// Rows of a band, which one task smooths along columns.
+const BAND_PX: usize = 64;
+/// Registers of sums that are computed together.
+const TOGETHER: usize = 4;
 
 /// The kernel ends at this many standard deviations, as in `scipy.ndimage.gaussian_filter`.
 const TRUNCATE_SIGMAS: f64 = 4.0;
@@ -56,57 +63,84 @@ fn blur_rows(values: &[f32], width_px: usize, half: &[f32]) -> Vec<f32> {
     let radius_px = half.len() - 1;
     let columns = reflected(width_px, radius_px);
     let mut blurred = vec![0.0; values.len()];
-    let rows = blurred.par_chunks_mut(width_px).zip(values.par_chunks(width_px));
+    let rows = blurred.par_chunks_mut(width_px).zip(values.par_chunks(width_px)).with_min_len(8);
     rows.for_each_init(Vec::new, |padded: &mut Vec<f32>, (out, row)| {
         padded.clear();
         padded.extend(columns.iter().map(|&x| row[x]));
-        for (block, out) in out.chunks_mut(BLOCK_PX).enumerate() {
-            let centre = block * BLOCK_PX + radius_px;
-            weigh(out, half, |tap| (&padded[centre - tap..], &padded[centre + tap..]));
-        }
+        let moved: Vec<&[f32]> = (0..half.len() + radius_px).map(|shift| &padded[shift..]).collect();
+        weigh(&moved, half, out);
     });
     blurred
 }
 
 fn blur_columns(values: &[f32], size: Size, half: &[f32]) -> Vec<f32> {
-    let radius_px = half.len() - 1;
-    let rows = reflected(size.height_px, radius_px);
+    let taps = 2 * half.len() - 1;
+    let rows = reflected(size.height_px, half.len() - 1);
     let mut blurred = vec![0.0; values.len()];
-    blurred.par_chunks_mut(size.width_px).enumerate().for_each(|(y, out)| {
-        for (block, out) in out.chunks_mut(BLOCK_PX).enumerate() {
-            let block_of = |row: usize| &values[size.index(block * BLOCK_PX, row)..];
-            let centre = y + radius_px;
-            weigh(out, half, |tap| (block_of(rows[centre - tap]), block_of(rows[centre + tap])));
+    let bands = blurred.par_chunks_mut(BAND_PX * size.width_px).enumerate();
+    bands.for_each_init(Vec::new, |lines: &mut Vec<&[f32]>, (band, out)| {
+        for left in (0..size.width_px).step_by(STRIP_PX) {
+            let strip = left..size.width_px.min(left + STRIP_PX);
+            for (y, out) in out.chunks_exact_mut(size.width_px).enumerate() {
+                lines.clear();
+                let around = &rows[band * BAND_PX + y..][..taps];
+                lines.extend(around.iter().map(|&row| &values[row * size.width_px..][strip.clone()]));
+                weigh(lines, half, &mut out[strip.clone()]);
+            }
         }
     });
     blurred
 }
 
-/// Weighted sums for up to [`BLOCK_PX`] neighbouring pixels; `pair(tap)` gives the sources on both sides of
-/// the centre.
-#[inline(always)]
-fn weigh<'a>(out: &mut [f32], half: &[f32], pair: impl Fn(usize) -> (&'a [f32], &'a [f32])) {
-    let mut sums = [0.0; BLOCK_PX];
-    for (tap, &weight) in half.iter().enumerate() {
-        let (before, after) = pair(tap);
-        // The centre is its own other side.
-        let weight = if tap == 0 { weight / 2.0 } else { weight };
-        match (before.first_chunk(), after.first_chunk()) {
-            (Some(before), Some(after)) => add_block(&mut sums, weight, before, after),
-            _ => {
-                let pairs = before.iter().zip(after);
-                sums.iter_mut()
-                    .zip(pairs)
-                    .for_each(|(sum, (before, after))| *sum += weight * (before + after));
-            }
-        }
-    }
-    out.copy_from_slice(&sums[..out.len()]);
+/// The sum of `lines`, weighted from the middle one outwards.
+fn weigh(lines: &[&[f32]], half: &[f32], out: &mut [f32]) {
+    assert_eq!(lines.len(), 2 * half.len() - 1, "a line for each tap");
+    assert!(lines.iter().all(|line| line.len() >= out.len()), "lines are as long as the result");
+    weigh_on(Path::best(), lines, half, out);
 }
 
+run_on!(fn weigh_on = weigh_kernel(lines: &[&[f32]], half: &[f32], out: &mut [f32]));
+
+/// # Safety
+/// The instruction set of `V` must be there; there are `2 * half.len() - 1` lines, each at least as long as `out`.
 #[inline(always)]
-fn add_block(sums: &mut [f32; BLOCK_PX], weight: f32, before: &[f32; BLOCK_PX], after: &[f32; BLOCK_PX]) {
-    for x in 0..BLOCK_PX {
-        sums[x] += weight * (before[x] + after[x]);
+unsafe fn weigh_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+    lines: &[&[f32]],
+    half: &[f32],
+    out: &mut [f32],
+) {
+    let middle = half.len() - 1;
+    let block = TOGETHER * V::LANES;
+    let whole = out.len() / block * block;
+    // SAFETY: loads and stores end within `out.len()` floats of each line and of `out`.
+    unsafe {
+        for at in (0..whole).step_by(block) {
+            let mut sums = [V::zero(); TOGETHER];
+            for (tap, &weight) in half.iter().enumerate() {
+                let weight = V::splat(weight);
+                let (before, after) =
+                    (lines[middle - tap].as_ptr().add(at), lines[middle + tap].as_ptr().add(at));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let value = V::load(before.add(i * V::LANES));
+                    // The middle line is its own other side, and counts once.
+                    let both = if tap == 0 { value } else { value.add(V::load(after.add(i * V::LANES))) };
+                    *sum = sum.plus_product(weight, both);
+                }
+            }
+            for (i, sum) in sums.into_iter().enumerate() {
+                sum.store(out.as_mut_ptr().add(at + i * V::LANES));
+            }
+        }
+        for at in (whole..out.len()).step_by(V::LANES) {
+            let count = V::LANES.min(out.len() - at);
+            let mut sum = V::zero();
+            for (tap, &weight) in half.iter().enumerate() {
+                let line = |line: &[f32]| V::load_first(line.as_ptr().add(at), count);
+                let value = line(lines[middle - tap]);
+                let both = if tap == 0 { value } else { value.add(line(lines[middle + tap])) };
+                sum = sum.plus_product(V::splat(weight), both);
+            }
+            sum.store_first(out.as_mut_ptr().add(at), count);
+        }
     }
 }

@@ -6,10 +6,10 @@
 
 use super::confidence::{ConfidenceMap, mean_log_odds};
 use super::config::ConfigFile;
-use super::contrast;
+use super::contrast::ContrastCalibration;
 use super::contrastive::Taught;
 use super::instances::{InstancesConfig, instances};
-use super::stain::{StainConfig, StainMap};
+use super::stain::{StainCalibration, StainConfig, pooled};
 use super::teaching::{CheckpointFolder, Keep, teach};
 use crate::context::Context;
 use microtome_kernels::stain::concentrations;
@@ -42,38 +42,56 @@ pub struct BestConfig {
 /// Share of the network in the mean of log-odds; the rest is the stain's local contrast.
 const NETWORK_SHARE: f32 = 0.2;
 
-/// How sure the stain's local contrast and the network are together.
-pub fn confidence(
-    network: &FoldedNetwork,
-    picture: &Picture,
-    stain: &StainMap,
-    config: &StainConfig,
-) -> ConfidenceMap {
-    let learned = network.confidence(&normalised(picture, stain), picture.size);
-    let learned = ConfidenceMap { size: picture.size, values: learned };
-    mean_log_odds(&contrast::confidence(picture, stain, config.smoothing_px), &learned, NETWORK_SHARE)
+/// How a picture or slide is read, which is the same at each of its places.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BestCalibration {
+    /// Its stain.
+    pub stain: StainCalibration,
+    contrast: ContrastCalibration,
+    /// Haematoxylin and eosin that the network sees as 1, in optical density.
+    high_ends: [f32; 2],
+}
+
+impl BestCalibration {
+    /// Reads it off samples of one slide, or off one picture as its own sample.
+    pub fn of(samples: &[Picture], config: &StainConfig) -> Self {
+        let stain = StainCalibration::of(samples, config);
+        let high_ends = [0, 1].map(|which: usize| {
+            let of_stain = |sample: &Picture| concentrations(&sample.rgb, &stain.matrix)[which].clone();
+            high_end(&pooled(samples, of_stain))
+        });
+        Self { stain, contrast: ContrastCalibration::of(samples, &stain), high_ends }
+    }
+
+    /// How sure the stain's local contrast and the network are together.
+    pub fn confidence(&self, network: &FoldedNetwork, picture: &Picture) -> ConfidenceMap {
+        let learned = network.confidence(&self.normalised(picture), picture.size);
+        let learned = ConfidenceMap { size: picture.size, values: learned };
+        mean_log_odds(&self.contrast.confidence(picture), &learned, NETWORK_SHARE)
+    }
+
+    /// What the network sees instead of colours: haematoxylin, eosin and the residual, each on a scale of its picture or
+    /// slide.
+    ///
+    /// Interleaved `[height, width, 3]`, light where there is none, like a picture.
+    fn normalised(&self, picture: &Picture) -> Vec<u8> {
+        let [haematoxylin, eosin, residual] = concentrations(&picture.rgb, &self.stain.matrix);
+        let [h_high, e_high] = self.high_ends;
+        let light = |share: f32| (255.0 - 200.0 * share.clamp(0.0, 1.275)) as u8;
+        let mut seen = vec![0; picture.rgb.len()];
+        seen.par_chunks_exact_mut(3).enumerate().with_min_len(1 << 14).for_each(|(i, pixel)| {
+            pixel[0] = light(haematoxylin[i] / h_high);
+            pixel[1] = light(eosin[i] / e_high);
+            pixel[2] = light(0.5 + residual[i] / h_high);
+        });
+        seen
+    }
 }
 
 /// Haematoxylin's high end, which becomes 1: this share of the pixels lies below.
 const HIGH_SHARE: f64 = 0.99;
 /// The high end of a picture without any stain, in optical density.
 const LOWEST_HIGH_END: f32 = 0.05;
-
-/// What the network sees instead of colours: haematoxylin, eosin and the residual, each on a scale of its picture.
-///
-/// Interleaved `[height, width, 3]`, light where there is none, like a picture.
-fn normalised(picture: &Picture, map: &StainMap) -> Vec<u8> {
-    let [haematoxylin, eosin, residual] = concentrations(&picture.rgb, &map.matrix);
-    let (h_high, e_high) = (high_end(&haematoxylin), high_end(&eosin));
-    let light = |share: f32| (255.0 - 200.0 * share.clamp(0.0, 1.275)) as u8;
-    let mut seen = vec![0; picture.rgb.len()];
-    seen.par_chunks_exact_mut(3).enumerate().for_each(|(i, pixel)| {
-        pixel[0] = light(haematoxylin[i] / h_high);
-        pixel[1] = light(eosin[i] / e_high);
-        pixel[2] = light(0.5 + residual[i] / h_high);
-    });
-    seen
-}
 
 fn high_end(values: &[f32]) -> f32 {
     let mut sample: Vec<f32> = values.iter().step_by(values.len() / 100_000 + 1).copied().collect();
@@ -153,15 +171,15 @@ fn lessons(pictures: &[Picture], best: &BestConfig, taught: Option<&Weights>) ->
 }
 
 fn lesson(picture: &Picture, best: &BestConfig, network: Option<&FoldedNetwork>) -> Lesson {
-    let map = StainMap::of(picture, &best.stain);
+    let calibration = BestCalibration::of(std::slice::from_ref(picture), &best.stain);
     let believed = match network {
-        None => contrast::confidence(picture, &map, best.stain.smoothing_px),
-        Some(network) => confidence(network, picture, &map, &best.stain),
+        None => calibration.contrast.confidence(picture),
+        Some(network) => calibration.confidence(network, picture),
     };
     let found = instances(&believed, picture.mpp, &best.instances);
     // What cleaning decided is the target; what the map was unsure of counts little.
     Lesson {
-        seen: normalised(picture, &map),
+        seen: calibration.normalised(picture),
         probability: found.ids.iter().map(|id| if *id > 0 { 255 } else { 0 }).collect(),
         weight: believed.values.iter().map(|p| (64.0 + 191.0 * (2.0 * p - 1.0).abs()) as u8).collect(),
     }

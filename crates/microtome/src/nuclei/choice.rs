@@ -5,7 +5,7 @@
 //! Dice. Nuclei are what holds haematoxylin, so that the candidate that agrees best is the nuclei channel, and a
 //! constant or inverted channel agrees badly. The mean entropy (how undecided a channel is) parts equals.
 
-use super::stain::{StainConfig, StainMap};
+use super::stain::{StainCalibration, StainConfig};
 use microtome_kernels::Size;
 use microtome_kernels::network::entropy::binary_entropy_bits;
 use microtome_nets::inference::FoldedNetwork;
@@ -73,13 +73,14 @@ pub fn windows(pictures: &[Picture], stain: &StainConfig, seed: u64) -> Vec<Wind
 }
 
 fn window(picture: &Picture, stain: &StainConfig, place: [u64; 2]) -> Window {
-    let map = StainMap::of(picture, stain);
+    let stain = StainCalibration::of(std::slice::from_ref(picture), stain);
+    let haematoxylin = stain.haematoxylin(picture);
     let size = Size::new(picture.size.width_px.min(WINDOW_PX), picture.size.height_px.min(WINDOW_PX));
     let left = (place[0] % (picture.size.width_px - size.width_px + 1) as u64) as usize;
     let top = (place[1] % (picture.size.height_px - size.height_px + 1) as u64) as usize;
     let rows = || (top..top + size.height_px).map(|y| picture.size.index(left, y));
-    let threshold = map.threshold.unwrap_or(f32::INFINITY);
-    let row = |start: usize| map.haematoxylin[start..start + size.width_px].iter().map(|h| *h > threshold);
+    let threshold = stain.slope.map_or(f32::INFINITY, |slope| slope.threshold);
+    let row = |start: usize| haematoxylin[start..start + size.width_px].iter().map(|h| *h > threshold);
     Window {
         size,
         rgb: rows().flat_map(|start| &picture.rgb[3 * start..3 * (start + size.width_px)]).copied().collect(),

@@ -6,10 +6,10 @@
 
 use super::confidence::{ConfidenceMap, mean_log_odds};
 use super::instances::Scale;
-use super::stain::StainMap;
+use super::stain::{Slope, StainCalibration};
 use microtome_kernels::gaussian::gaussian_blur;
-use microtome_kernels::threshold::otsu;
 use microtome_slide::Picture;
+use rayon::prelude::*;
 
 /// Standard deviation of the Gaussian that smooths haematoxylin, in µm.
 const SMOOTHING_UM: f64 = 0.5;
@@ -18,18 +18,56 @@ const SURROUNDINGS_UM: [f64; 2] = [6.25, 12.5];
 /// Share of the surroundings' haematoxylin that is taken away.
 const SHARE: f32 = 0.5;
 
-/// How sure the local contrast is of a nucleus at each pixel. `stain` was smoothed by `smoothed_px`.
-pub fn confidence(picture: &Picture, stain: &StainMap, smoothed_px: f32) -> ConfidenceMap {
-    let (size, scale) = (picture.size, Scale::of(picture.mpp));
-    let wanted_px = scale.length_px(SMOOTHING_UM) as f32;
+/// How far around a place the contrast looks, in µm: where the wider Gaussian ends.
+pub const REACH_UM: f64 = 4.0 * (SURROUNDINGS_UM[1] + SMOOTHING_UM);
+
+/// How the local contrast of a picture or slide is read, which is the same at each of its places.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ContrastCalibration {
+    stain: StainCalibration,
+    slopes: [Option<Slope>; 2],
+}
+
+impl ContrastCalibration {
+    /// Reads it off samples of one slide, or off one picture as its own sample.
+    pub fn of(samples: &[Picture], stain: &StainCalibration) -> Self {
+        let smooth: Vec<Vec<f32>> = samples.iter().map(|sample| smooth(sample, stain)).collect();
+        let slope = |surroundings_um: f64| {
+            let mut of_sample = samples.iter().zip(&smooth).map(|(s, h)| contrast(s, h, surroundings_um));
+            match samples.len() {
+                1 => of_sample.next().and_then(|values| Slope::of(&values)),
+                _ => Slope::of(&of_sample.flatten().collect::<Vec<_>>()),
+            }
+        };
+        Self { stain: *stain, slopes: SURROUNDINGS_UM.map(slope) }
+    }
+
+    /// How sure the local contrast is of a nucleus at each pixel.
+    pub fn confidence(&self, picture: &Picture) -> ConfidenceMap {
+        let smooth = smooth(picture, &self.stain);
+        let at_scale = |index: usize| {
+            let values = match self.slopes[index] {
+                None => vec![0.0; smooth.len()],
+                Some(slope) => slope.confidence(&contrast(picture, &smooth, SURROUNDINGS_UM[index])),
+            };
+            ConfidenceMap { size: picture.size, values }
+        };
+        mean_log_odds(&at_scale(0), &at_scale(1), 0.5)
+    }
+}
+
+/// Haematoxylin, smoothed for its contrast.
+fn smooth(picture: &Picture, stain: &StainCalibration) -> Vec<f32> {
+    let wanted_px = Scale::of(picture.mpp).length_px(SMOOTHING_UM) as f32;
     // Gaussians in a row add their variances.
-    let missing_px = (wanted_px.powi(2) - smoothed_px.powi(2)).max(0.0).sqrt();
-    let smooth = gaussian_blur(&stain.haematoxylin, size, missing_px);
-    let at_scale = |surroundings_um: f64| {
-        let around = gaussian_blur(&smooth, size, scale.length_px(surroundings_um) as f32);
-        let contrast: Vec<f32> = smooth.iter().zip(&around).map(|(h, around)| h - SHARE * around).collect();
-        let threshold = otsu(&contrast);
-        StainMap { haematoxylin: contrast, threshold, ..stain.clone() }.confidence(picture)
-    };
-    mean_log_odds(&at_scale(SURROUNDINGS_UM[0]), &at_scale(SURROUNDINGS_UM[1]), 0.5)
+    let missing_px = (wanted_px.powi(2) - stain.smoothing_px.powi(2)).max(0.0).sqrt();
+    gaussian_blur(&stain.haematoxylin(picture), picture.size, missing_px)
+}
+
+/// Haematoxylin without a share of that of its surroundings.
+fn contrast(picture: &Picture, smooth: &[f32], surroundings_um: f64) -> Vec<f32> {
+    let around_px = Scale::of(picture.mpp).length_px(surroundings_um) as f32;
+    let mut around = gaussian_blur(smooth, picture.size, around_px);
+    around.par_iter_mut().zip(smooth).for_each(|(around, h)| *around = h - SHARE * *around);
+    around
 }

@@ -1,13 +1,13 @@
 //! From a picture to nuclei, by whatever method.
 
-use super::best;
+use super::best::{self, BestCalibration};
 use super::choice::Sense;
 use super::confidence::ConfidenceMap;
 use super::config::{ConfigFile, Method};
 use super::instances::{InstancesConfig, instances};
 use super::measure::{Nucleus, measure};
 use super::model::Model;
-use super::stain::{StainConfig, StainMap};
+use super::stain::{StainCalibration, StainConfig};
 use microtome_kernels::Labels;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_slide::{MicronsPerPixel, Picture};
@@ -65,19 +65,53 @@ impl Segmenter {
         Ok(Self { stain: config.stain(), instances: config.instances(), engine })
     }
 
-    /// Cuts the nuclei out of a picture of the given resolution.
-    pub fn segment(&self, picture: &Picture, mpp: Option<MicronsPerPixel>) -> Segmentation {
-        let stain = StainMap::of(picture, &self.stain);
-        let confidence = match &self.engine {
-            Engine::Stain => stain.confidence(picture),
-            Engine::Contrastive { network, channel, inverted } => {
+    /// Reads off samples of one slide, or off one picture as its own sample, what is the same at each of its places.
+    pub fn calibrate(&self, samples: &[Picture]) -> Calibration {
+        match &self.engine {
+            Engine::Best { .. } => Calibration::Best(BestCalibration::of(samples, &self.stain)),
+            _ => Calibration::Stain(StainCalibration::of(samples, &self.stain)),
+        }
+    }
+
+    /// How sure the method is of a nucleus at each pixel of a picture, or of a window of a slide.
+    pub fn confidence(&self, picture: &Picture, calibration: &Calibration) -> ConfidenceMap {
+        match (&self.engine, calibration) {
+            (Engine::Contrastive { network, channel, inverted }, _) => {
                 channel_confidence(network, picture, *channel, *inverted)
             }
-            Engine::Best { network } => best::confidence(network, picture, &stain, &self.stain),
-        };
+            (Engine::Best { network }, Calibration::Best(calibration)) => {
+                calibration.confidence(network, picture)
+            }
+            (_, calibration) => calibration.stain().confidence(picture),
+        }
+    }
+
+    /// Cuts the nuclei out of a picture of the given resolution.
+    pub fn segment(&self, picture: &Picture, mpp: Option<MicronsPerPixel>) -> Segmentation {
+        let calibration = self.calibrate(std::slice::from_ref(picture));
+        let confidence = self.confidence(picture, &calibration);
         let labels = instances(&confidence, mpp, &self.instances);
-        let nuclei = measure(&labels, &picture.rgb, &confidence.values, &stain.matrix);
+        let nuclei = measure(&labels, &picture.rgb, &confidence.values, &calibration.stain().matrix);
         Segmentation { confidence, labels, nuclei }
+    }
+}
+
+/// What a method reads off a whole picture or slide before it decides about any of its places.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Calibration {
+    /// Of methods that need the stain only.
+    Stain(StainCalibration),
+    /// Of the default method.
+    Best(BestCalibration),
+}
+
+impl Calibration {
+    /// The stain's part.
+    pub fn stain(&self) -> &StainCalibration {
+        match self {
+            Self::Stain(stain) => stain,
+            Self::Best(best) => &best.stain,
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use microtome_kernels::gaussian::gaussian_blur;
 use microtome_kernels::stain::{MacenkoSettings, StainMatrix, concentrations, macenko};
 use microtome_kernels::threshold::{otsu, separability};
 use microtome_slide::Picture;
+use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Which stain vectors deconvolution uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,29 +32,60 @@ pub struct StainConfig {
     pub smoothing_px: f32,
 }
 
-/// A picture's stain: how much haematoxylin each pixel holds.
-#[derive(Clone, Debug)]
-pub struct StainMap {
-    /// The vectors that were used.
-    pub matrix: StainMatrix,
-    /// Haematoxylin's concentration in optical density, smoothed; row-major.
-    pub haematoxylin: Vec<f32>,
-    /// What parts nuclei from the rest by Otsu's criterion; none for a picture without contrast.
-    pub threshold: Option<f32>,
+/// From haematoxylin to confidence: a logistic curve that is one half at the threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slope {
+    /// What parts nuclei from the rest by Otsu's criterion.
+    pub threshold: f32,
+    width: f32,
 }
 
-impl StainMap {
-    /// Deconvolves a picture.
+/// The logistic curve falls from 0.95 to 0.05 over about the distance of the two sides' means.
+const STEEPNESS: f32 = 6.0;
+
+impl Slope {
+    /// The slope that parts `values`, as steep as the distance between the means of the two sides asks for; none where
+    /// they have no contrast.
+    pub fn of(values: &[f32]) -> Option<Self> {
+        let threshold = otsu(values)?;
+        let mean = |above: bool| {
+            let side = values.iter().filter(|h| (**h > threshold) == above);
+            let (sum, count) = side.fold((0.0, 0u32), |(sum, n), h| (sum + f64::from(*h), n + 1));
+            if count == 0 { f64::from(threshold) } else { sum / f64::from(count) }
+        };
+        let distance = ((mean(true) - mean(false)) as f32).max(1e-3);
+        Some(Self { threshold, width: distance / STEEPNESS })
+    }
+
+    /// How sure the slope is of a nucleus at each value.
+    pub fn confidence(self, values: &[f32]) -> Vec<f32> {
+        values.par_iter().map(|h| 1.0 / (1.0 + (-(h - self.threshold) / self.width).exp())).collect()
+    }
+}
+
+/// How the stain of a picture or slide is read, which is the same at each of its places.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StainCalibration {
+    /// The vectors that are used.
+    pub matrix: StainMatrix,
+    /// What parts nuclei from the rest; none without contrast.
+    pub slope: Option<Slope>,
+    /// Standard deviation of the Gaussian that smooths haematoxylin, in pixels.
+    pub smoothing_px: f32,
+}
+
+impl StainCalibration {
+    /// Reads the stain off samples of one slide, or off one picture as its own sample.
     ///
     /// Estimated vectors fit most pictures better than published ones, but where there is one stain only, or colours that
     /// are not of a stain, the estimate parts shades of one stain and is useless. With [`StainVectors::Auto`] an estimate
     /// counts if its haematoxylin is plausible (within [`PLAUSIBLE_DEGREES`] of the published one) and parts the
-    /// picture better (separability by Otsu's criterion).
-    pub fn of(picture: &Picture, config: &StainConfig) -> Self {
-        let published = || Self::with(picture, StainMatrix::ruifrok_johnston(), config.smoothing_px);
-        let estimate = || macenko(&picture.rgb, MacenkoSettings::PAPER);
-        let with = |matrix| Self::with(picture, matrix, config.smoothing_px);
-        match config.vectors {
+    /// samples better (separability by Otsu's criterion).
+    pub fn of(samples: &[Picture], config: &StainConfig) -> Self {
+        let published = || Candidate::new(samples, StainMatrix::ruifrok_johnston(), config.smoothing_px);
+        let estimate = || macenko(&pooled_rgb(samples), MacenkoSettings::PAPER);
+        let with = |matrix| Candidate::new(samples, matrix, config.smoothing_px);
+        let chosen = match config.vectors {
             StainVectors::RuifrokJohnston => published(),
             StainVectors::Macenko => estimate().map_or_else(published, with),
             StainVectors::Auto => match estimate().filter(is_plausible).map(with) {
@@ -62,46 +95,59 @@ impl StainMap {
                     if estimated.separability() > published.separability() { estimated } else { published }
                 }
             },
-        }
+        };
+        chosen.calibration
     }
 
-    fn with(picture: &Picture, matrix: StainMatrix, smoothing_px: f32) -> Self {
-        let [haematoxylin, ..] = concentrations(&picture.rgb, &matrix);
-        let haematoxylin = gaussian_blur(&haematoxylin, picture.size, smoothing_px);
-        let threshold = otsu(&haematoxylin);
-        Self { matrix, haematoxylin, threshold }
+    /// Haematoxylin's concentration in optical density, smoothed; row-major.
+    pub fn haematoxylin(&self, picture: &Picture) -> Vec<f32> {
+        let [haematoxylin, ..] = concentrations(&picture.rgb, &self.matrix);
+        gaussian_blur(&haematoxylin, picture.size, self.smoothing_px)
     }
 
-    fn separability(&self) -> f64 {
-        self.threshold.map_or(0.0, |threshold| separability(&self.haematoxylin, threshold))
-    }
-
-    /// How sure the stain is of a nucleus at each pixel: a logistic curve that is one half at the threshold, and as
-    /// steep as the distance between the mean haematoxylin of the two sides asks for.
+    /// How sure the stain is of a nucleus at each pixel.
     pub fn confidence(&self, picture: &Picture) -> ConfidenceMap {
-        let values = match self.threshold {
-            None => vec![0.0; self.haematoxylin.len()],
-            Some(threshold) => {
-                let width = self.class_distance(threshold) / STEEPNESS;
-                let logistic = |h: &f32| 1.0 / (1.0 + (-(h - threshold) / width).exp());
-                self.haematoxylin.iter().map(logistic).collect()
-            }
+        let values = match self.slope {
+            None => vec![0.0; picture.size.area_px()],
+            Some(slope) => slope.confidence(&self.haematoxylin(picture)),
         };
         ConfidenceMap { size: picture.size, values }
     }
+}
 
-    fn class_distance(&self, threshold: f32) -> f32 {
-        let mean = |above: bool| {
-            let side = self.haematoxylin.iter().filter(|h| (**h > threshold) == above);
-            let (sum, count) = side.fold((0.0, 0u32), |(sum, n), h| (sum + f64::from(*h), n + 1));
-            if count == 0 { f64::from(threshold) } else { sum / f64::from(count) }
-        };
-        ((mean(true) - mean(false)) as f32).max(1e-3)
+/// Vectors, and how well their haematoxylin parts the samples.
+struct Candidate {
+    calibration: StainCalibration,
+    haematoxylin: Vec<f32>,
+}
+
+impl Candidate {
+    fn new(samples: &[Picture], matrix: StainMatrix, smoothing_px: f32) -> Self {
+        let mut calibration = StainCalibration { matrix, slope: None, smoothing_px };
+        let haematoxylin = pooled(samples, |sample| calibration.haematoxylin(sample));
+        calibration.slope = Slope::of(&haematoxylin);
+        Self { calibration, haematoxylin }
+    }
+
+    fn separability(&self) -> f64 {
+        self.calibration.slope.map_or(0.0, |slope| separability(&self.haematoxylin, slope.threshold))
     }
 }
 
-/// The logistic curve falls from 0.95 to 0.05 over about the distance of the two sides' means.
-const STEEPNESS: f32 = 6.0;
+/// What `values` gives of each sample, one after the other.
+pub(super) fn pooled(samples: &[Picture], values: impl Fn(&Picture) -> Vec<f32>) -> Vec<f32> {
+    match samples {
+        [only] => values(only),
+        several => several.iter().flat_map(values).collect(),
+    }
+}
+
+fn pooled_rgb(samples: &[Picture]) -> Cow<'_, [u8]> {
+    match samples {
+        [only] => Cow::Borrowed(&only.rgb),
+        several => several.iter().flat_map(|sample| &sample.rgb).copied().collect(),
+    }
+}
 
 /// How far an estimated haematoxylin may lie from the published one, in degrees.
 const PLAUSIBLE_DEGREES: f32 = 15.0;
