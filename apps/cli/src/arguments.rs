@@ -1,6 +1,7 @@
 //! What can be asked for on the command line.
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use microtome::export::pyramid::PixelKind;
 use microtome::nuclei::config::{KEYS, Key};
 use std::path::PathBuf;
 
@@ -98,6 +99,63 @@ pub(crate) enum SlideCommands {
         #[arg(long, value_name = "PNG")]
         out: PathBuf,
     },
+    /// The slide as a pyramid that QuPath, napari and OpenSlide open: BigTIFF, or OME-TIFF
+    Convert {
+        /// The slide's file, or a picture's
+        #[arg(value_name = "SLIDE")]
+        slide: PathBuf,
+        /// The file to be written: OME-TIFF if its name ends in .ome.tif
+        #[arg(long, value_name = "TIFF")]
+        out: PathBuf,
+        /// Resolution of level 0, in µm per pixel, over what the file says
+        #[arg(long, value_name = "UM")]
+        mpp: Option<f64>,
+        #[command(flatten)]
+        quality: Quality,
+    },
+    /// A slide of any size made of pictures, to try things on; beside it a list of where each picture lies
+    Synth {
+        /// Pictures: files, folders or globs
+        #[arg(required = true, value_name = "PICTURES")]
+        pictures: Vec<PathBuf>,
+        /// The file to be written: OME-TIFF if its name ends in .ome.tif
+        #[arg(long, value_name = "TIFF")]
+        out: PathBuf,
+        /// Width, in pixels
+        #[arg(long, value_name = "PX")]
+        width: u32,
+        /// Height, in pixels
+        #[arg(long, value_name = "PX")]
+        height: u32,
+        /// Share of the places that hold a picture; the others are glass
+        #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+        filled: f64,
+        /// Resolution of level 0, in µm per pixel, over what the pictures say
+        #[arg(long, value_name = "UM")]
+        mpp: Option<f64>,
+        /// Decides which picture comes where
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        quality: Quality,
+    },
+}
+
+/// How the pixels of a slide that is written are kept.
+#[derive(Args, Debug)]
+pub(crate) struct Quality {
+    /// Quality of JPEG, 1 to 100
+    #[arg(long, value_name = "Q", default_value_t = 90, value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
+    /// Keep every pixel as it is (zlib), in about five times the space
+    #[arg(long, conflicts_with = "quality")]
+    lossless: bool,
+}
+
+impl Quality {
+    pub(crate) fn kind(&self) -> PixelKind {
+        if self.lossless { PixelKind::Rgb } else { PixelKind::RgbJpeg(self.quality) }
+    }
 }
 
 #[derive(Debug, Subcommand)]

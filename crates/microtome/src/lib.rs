@@ -20,5 +20,5 @@ pub mod truth;
 
 pub use microtome_kernels::Size;
 pub use microtome_kernels::memory::Recycling;
-pub use microtome_slide::{MicronsPerPixel, Slide, find};
+pub use microtome_slide::{MicronsPerPixel, PointInLevel0, Slide, find};
 pub use microtome_vault::{Budget, Error, Fault, Result, disk};

@@ -1,4 +1,6 @@
 //! What can be asked of whole slides.
 
+pub mod convert;
 pub mod info;
 pub mod picture;
+pub mod synth;

@@ -15,6 +15,10 @@ pub enum Purpose {
     Patches = 3,
     /// Where pictures are looked at to choose channel and epoch.
     Choice = 4,
+    /// Which picture lies where in a slide that is made of pictures.
+    Mosaic = 5,
+    /// Which parts of a slide are looked at or learned from.
+    Windows = 6,
 }
 
 /// The stream for `purpose`, `number` (an epoch, say), under `seed`.

@@ -3,6 +3,7 @@
 mod bmp;
 pub(crate) mod colour;
 pub(crate) mod jpeg;
+pub(crate) mod jpeg_2000;
 mod png;
 pub(crate) mod tiff;
 
@@ -32,7 +33,7 @@ pub(crate) fn decode(bytes: Vec<u8>, budget: Budget) -> Result<Decoded> {
         jpeg::decode(&bytes, budget)
     } else if is_bmp(head) {
         bmp::decode(&bytes, budget)
-    } else if [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| head.starts_with(*magic)) {
+    } else if is_tiff(head) {
         tiff::decode(bytes, budget)
     } else {
         Err(not_a_picture(head))
@@ -40,7 +41,17 @@ pub(crate) fn decode(bytes: Vec<u8>, budget: Budget) -> Result<Decoded> {
 }
 
 /// As much of a file as is looked at to tell what it is.
-const HEAD_BYTES: usize = 132;
+pub(crate) const HEAD_BYTES: usize = 132;
+
+/// TIFF and BigTIFF, in either byte order.
+pub(crate) fn is_tiff(head: &[u8]) -> bool {
+    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| head.starts_with(*magic))
+}
+
+/// A picture that is no TIFF file.
+pub(crate) fn is_picture(head: &[u8]) -> bool {
+    head.starts_with(b"\x89PNG\r\n\x1a\n") || head.starts_with(b"\xff\xd8\xff") || is_bmp(head)
+}
 
 /// "BM" alone begins many a text: the size of the second header must be one of those that exist, too.
 fn is_bmp(head: &[u8]) -> bool {
@@ -68,13 +79,17 @@ const FOREIGN: [(usize, &[u8], &str); 14] = [
     (0, b"\x1f\x8b", "a gzip file"),
 ];
 
+/// What a file is that is not read.
+pub(crate) fn foreign_name(head: &[u8]) -> Option<&'static str> {
+    let has = |at: usize, mark: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(mark));
+    FOREIGN.iter().find(|(at, mark, _)| has(*at, mark)).map(|(_, _, name)| *name)
+}
+
 fn not_a_picture(head: &[u8]) -> Error {
     if head.is_empty() {
         return Error::input("this file is empty").advise("copy it again from its source");
     }
-    let foreign =
-        FOREIGN.iter().find(|(at, mark, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(mark)));
-    if let Some((_, _, name)) = foreign {
+    if let Some(name) = foreign_name(head) {
         return Error::input(format!("this is {name}, which is not read")).advise(CONVERT);
     }
     match beginning_of_text(head) {

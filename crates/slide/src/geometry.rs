@@ -17,6 +17,79 @@ const PLAUSIBLE_MPP: RangeInclusive<f64> = 0.05..=20.0;
 /// How far the two directions may differ before pixels are not square.
 const SQUARE_TOLERANCE: f64 = 0.01;
 
+/// A corner between pixels of level 0; (0, 0) is the upper left corner of the slide. It may lie outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PointInLevel0 {
+    /// Pixels of level 0 to the right.
+    pub x_px: i64,
+    /// Pixels of level 0 down.
+    pub y_px: i64,
+}
+
+impl PointInLevel0 {
+    /// The point `x_px` to the right of the slide's upper left corner and `y_px` below it.
+    pub const fn new(x_px: i64, y_px: i64) -> Self {
+        Self { x_px, y_px }
+    }
+}
+
+/// A corner between pixels of one level; (0, 0) is the upper left corner of the slide. It may lie outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PointInLevel {
+    /// Pixels of the level to the right.
+    pub x_px: i64,
+    /// Pixels of the level down.
+    pub y_px: i64,
+}
+
+impl PointInLevel {
+    /// The point `x_px` to the right of the slide's upper left corner and `y_px` below it.
+    pub const fn new(x_px: i64, y_px: i64) -> Self {
+        Self { x_px, y_px }
+    }
+}
+
+/// A rectangle of one level; it may reach beyond the slide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RectangleInLevel {
+    /// Its upper left corner.
+    pub corner: PointInLevel,
+    /// Its extent, in pixels of the level.
+    pub size: Size,
+}
+
+impl RectangleInLevel {
+    /// The rectangle with a border of `border_px` around it.
+    pub fn with_border(self, border_px: usize) -> Self {
+        let border = border_px as i64;
+        let corner = PointInLevel::new(self.corner.x_px - border, self.corner.y_px - border);
+        Self {
+            corner,
+            size: Size::new(self.size.width_px + 2 * border_px, self.size.height_px + 2 * border_px),
+        }
+    }
+
+    /// The part of it that lies in a level of extent `level`, from its upper left corner on.
+    pub fn within(self, level: Size) -> Self {
+        let clamp = |at: i64, length: usize| at.clamp(0, length as i64);
+        let end = |start: i64, length: usize| start.saturating_add(length as i64);
+        let (left, top) = (clamp(self.corner.x_px, level.width_px), clamp(self.corner.y_px, level.height_px));
+        let right = clamp(end(self.corner.x_px, self.size.width_px), level.width_px);
+        let bottom = clamp(end(self.corner.y_px, self.size.height_px), level.height_px);
+        Self {
+            corner: PointInLevel::new(left, top),
+            size: Size::new((right - left).max(0) as usize, (bottom - top).max(0) as usize),
+        }
+    }
+
+    /// Whether the pixel whose upper left corner is the point lies in it.
+    pub fn holds(self, point: PointInLevel) -> bool {
+        let holds = |at: i64, start: i64, length: usize| at >= start && at - start < length as i64;
+        holds(point.x_px, self.corner.x_px, self.size.width_px)
+            && holds(point.y_px, self.corner.y_px, self.size.height_px)
+    }
+}
+
 /// The width of a pixel on the tissue, in µm: about 0.25 at 40×, 0.5 at 20×.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct MicronsPerPixel(f64);
@@ -37,6 +110,11 @@ impl MicronsPerPixel {
     /// The number of µm.
     pub fn microns(self) -> f64 {
         self.0
+    }
+
+    /// The resolution of a level whose pixels are `downsample` times as wide.
+    pub fn of_level(self, downsample: f64) -> Self {
+        Self(self.0 * downsample)
     }
 
     /// A resolution that a file states, if a microscope could have it.

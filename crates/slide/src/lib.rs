@@ -9,19 +9,25 @@
 //! error that names the file, and a file that ends too early is an error, not a picture with a grey bottom.
 //!
 //! A picture is what fits into memory; a [`Slide`] is what does not: levels whose rectangles are read, and pictures beside
-//! them.
+//! them. An [`overview`] of it shows where its [`tissue`] is, of which a [`plan`] makes tiles.
 //!
 //! What is deliberately absent: networks, projects, HTTP.
 //!
-//! Reading order: [`picture`], [`find`], `formats` (which one, then one file each), [`geometry`], [`slide`].
+//! Reading order: [`picture`], [`find`], `formats` (which one, then one file each), [`geometry`], [`slide`], [`overview`], [`tissue`],
+//! [`plan`].
 
 pub mod find;
 mod formats;
 pub mod geometry;
+pub mod overview;
 pub mod picture;
+pub mod plan;
 pub mod slide;
+pub mod tissue;
 
 pub use find::find_pictures;
-pub use geometry::{MicronsPerPixel, Size};
+pub use geometry::{MicronsPerPixel, PointInLevel, PointInLevel0, RectangleInLevel, Size};
 pub use picture::{Picture, ReadSettings, read_picture};
+pub use plan::TilePlan;
 pub use slide::Slide;
+pub use tissue::TissueMask;

@@ -1,16 +1,21 @@
 //! A whole slide: what does not fit into memory. Its levels, their resolution, and the pictures that lie beside them.
 
+mod cache;
 mod file;
+mod plain;
 mod region;
+mod source;
 mod tiff;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use microtome_vault::{Error, Result};
+use microtome_vault::{Budget, Error, Result};
 
-use crate::{MicronsPerPixel, Size};
+use crate::{MicronsPerPixel, Size, formats};
+use cache::TileCache;
 use file::SlideFile;
+use source::TileSource;
 
 /// What kind of file a slide is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub enum SlideFormat {
     Ome,
     /// Any other TIFF or BigTIFF.
     Tiff,
+    /// A picture, which is its own only level.
+    Picture,
 }
 
 impl fmt::Display for SlideFormat {
@@ -29,6 +36,7 @@ impl fmt::Display for SlideFormat {
             Self::Aperio => "Aperio SVS",
             Self::Ome => "OME-TIFF",
             Self::Tiff => "TIFF",
+            Self::Picture => "picture",
         })
     }
 }
@@ -83,22 +91,74 @@ pub struct Slide {
     pub associated: Vec<AssociatedImage>,
     /// What is not as it should be: a sentence each, without a full stop.
     pub warnings: Vec<String>,
-    pixels: tiff::Pixels,
+    source: Box<dyn TileSource>,
+    cache: TileCache,
 }
 
 impl Slide {
-    /// Opens a slide: its directories are read, no pixel is.
+    /// Opens a slide: its directories are read, no pixel is. Of a file that is no pyramid (a picture, or a TIFF file whose
+    /// tiles cannot be read one by one) all pixels are read, if they fit into the budget, and make one level.
     ///
     /// # Errors
-    /// `Input` when the file is missing, no slide, damaged or of a kind that is not read; `Io` when it cannot be read.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        tiff::open(SlideFile::open(path.as_ref())?)
+    /// `Input` when the file is missing, no slide, damaged or of a kind that is not read; `Limit` when a picture exceeds
+    /// the budget; `Io` when it cannot be read.
+    pub fn open(path: impl AsRef<Path>, budget: Budget) -> Result<Self> {
+        let path = path.as_ref();
+        let file = SlideFile::open(path)?;
+        let head = file.bytes(0, file.length().min(formats::HEAD_BYTES as u64))?.unwrap_or_default();
+        if !formats::is_tiff(&head) {
+            return match formats::is_picture(&head) {
+                true => plain::open(path, budget),
+                false => Err(not_a_slide(&head).at(path)),
+            };
+        }
+        match tiff::open(file) {
+            // What cannot be read tile by tile may be read whole.
+            Ok(slide) if slide.levels.len() == 1 && !slide.source.can_read(0) => {
+                plain::open(path, budget).or(Ok(slide))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether it holds more than a program that reads pictures would take for one: several levels, or a scanner's format.
+    pub fn is_pyramid(&self) -> bool {
+        self.levels.len() > 1 || self.format == SlideFormat::Aperio
+    }
+
+    /// A tile as the JPEG file that it is stored as, for who shows it and decodes it there; none where it is stored in
+    /// another way, or left out. `place` is its column and row.
+    ///
+    /// # Errors
+    /// `Input` when the file is damaged; `Io` when the disk refuses.
+    pub fn jpeg_tile(&self, level: usize, place: TilePlace) -> Result<Option<Vec<u8>>> {
+        let is_there = self.levels.get(level).is_some_and(|_| {
+            let (_, (across, down)) = self.source.tiling(level);
+            place.column < across && place.row < down
+        });
+        if !is_there {
+            return Ok(None);
+        }
+        self.source.jpeg_tile(level, place).map_err(|error| error.at(&self.path))
     }
 }
 
-fn not_a_slide() -> Error {
-    Error::input("this is not a slide that is read").advise(
-        "slides are read from Aperio SVS, OME-TIFF and other TIFF files; export it from the scanner's or a viewer's \
-         program as one of them",
+/// A tile of a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TilePlace {
+    /// Tiles to its left.
+    pub column: usize,
+    /// Tiles above it.
+    pub row: usize,
+}
+
+fn not_a_slide(head: &[u8]) -> Error {
+    let what = match formats::foreign_name(head) {
+        Some(name) => format!("this is {name}, which is not read as a slide"),
+        None => "this is not a slide that is read".to_owned(),
+    };
+    Error::input(what).advise(
+        "slides are read from Aperio SVS, OME-TIFF and other TIFF files, pictures from PNG, JPEG and BMP too; export it \
+         from the scanner's or a viewer's program as one of them",
     )
 }

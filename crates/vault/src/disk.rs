@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods)] // The one place that writes files.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -166,14 +166,37 @@ impl<'disk> AtomicWriter<'disk> {
 
     fn write_buffer(&mut self) -> io::Result<()> {
         let file = self.file.as_mut().ok_or_else(broken)?;
-        let mut rest = self.buffer.as_slice();
-        while !rest.is_empty() {
-            let written = uninterrupted(|| self.disk.write(file, rest))?;
-            rest = rest.get(written..).filter(|_| written > 0).ok_or(ErrorKind::WriteZero)?;
-        }
+        write_whole(self.disk, file, &self.buffer)?;
         self.buffer.clear();
         Ok(())
     }
+
+    /// Writes `bytes` over those from `at` on, which were written before: an offset that is known at the end only.
+    ///
+    /// # Errors
+    /// `Io` when the disk refuses; the file cannot be finished then.
+    pub fn overwrite(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        let outcome = self.flush().and_then(|()| {
+            let file = self.file.as_mut().ok_or_else(broken)?;
+            let end = file.stream_position()?;
+            if at.saturating_add(bytes.len() as u64) > end {
+                return Err(io::Error::other("overwriting beyond the end"));
+            }
+            file.seek(SeekFrom::Start(at))?;
+            write_whole(self.disk, file, bytes)?;
+            file.seek(SeekFrom::Start(end)).map(|_| ())
+        });
+        self.broken |= outcome.is_err();
+        outcome.map_err(|error| Error::io("writing", &error).at(&self.target))
+    }
+}
+
+fn write_whole(disk: &dyn Disk, file: &mut File, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        let written = uninterrupted(|| disk.write(file, rest))?;
+        rest = rest.get(written..).filter(|_| written > 0).ok_or(ErrorKind::WriteZero)?;
+    }
+    Ok(())
 }
 
 fn broken() -> io::Error {

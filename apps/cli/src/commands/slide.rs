@@ -1,31 +1,61 @@
 //! `microtome slide`.
 
 use crate::arguments::SlideCommands;
+use microtome::slides::convert::convert;
+use microtome::slides::synth::{SynthRequest, mosaic_path, synthesise};
 use microtome::slides::{info, picture};
-use microtome::{Budget, Result, Size, Slide};
+use microtome::{Budget, MicronsPerPixel, PointInLevel0, Result, Size, Slide};
 use std::process::ExitCode;
 
 pub(super) fn slide(command: SlideCommands, budget: Budget) -> Result<ExitCode> {
     let warnings = match command {
         SlideCommands::Info { slide, json: true } => {
-            println!("{}", info::to_json(&Slide::open(slide)?)?);
+            println!("{}", info::to_json(&Slide::open(slide, budget)?)?);
             Vec::new()
         }
         SlideCommands::Info { slide, json: false } => {
-            let slide = Slide::open(slide)?;
+            let slide = Slide::open(slide, budget)?;
             print!("{}", info::to_text(&slide));
             slide.warnings
         }
         SlideCommands::Region { slide, level, x, y, width, height, out } => {
             let size = Size::new(width as usize, height as usize);
-            let warning = picture::write_region(&Slide::open(slide)?, level, [x, y], size, &out, budget)?;
+            let warning = picture::write_region(
+                &Slide::open(slide, budget)?,
+                level,
+                PointInLevel0::new(x, y),
+                size,
+                &out,
+                budget,
+            )?;
             println!("{size} px in {}", out.display());
             warning.into_iter().collect()
         }
         SlideCommands::Thumbnail { slide, longest, out } => {
-            let (size, warning) = picture::write_thumbnail(&Slide::open(slide)?, longest, &out, budget)?;
+            let (size, warning) =
+                picture::write_thumbnail(&Slide::open(slide, budget)?, longest, &out, budget)?;
             println!("{size} px in {}", out.display());
             warning.into_iter().collect()
+        }
+        SlideCommands::Convert { slide, out, mpp, quality } => {
+            let slide = Slide::open(slide, budget)?;
+            let mpp = mpp.map(MicronsPerPixel::new).transpose()?;
+            super::with_context(0, budget, |context| convert(&slide, &out, quality.kind(), mpp, context))?;
+            println!("{} px in {}", slide.levels[0].size, out.display());
+            slide.warnings
+        }
+        SlideCommands::Synth { pictures, out, width, height, filled, mpp, seed, quality } => {
+            let request = SynthRequest {
+                pictures: super::expand(&pictures)?,
+                size: Size::new(width as usize, height as usize),
+                filled,
+                kind: quality.kind(),
+                mpp: mpp.map(MicronsPerPixel::new).transpose()?,
+            };
+            let mosaic = super::with_context(seed, budget, |context| synthesise(&request, &out, context))?;
+            println!("{} pictures in {}", mosaic.placed.len(), out.display());
+            println!("where each lies: {}", mosaic_path(&out).display());
+            Vec::new()
         }
     };
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));

@@ -3,15 +3,15 @@
 use crate::export::png::{Samples, write_png};
 use microtome_kernels::Size;
 use microtome_kernels::resample::downsample_area;
-use microtome_slide::Slide;
 use microtome_slide::slide::Region;
+use microtome_slide::{PointInLevel0, Slide};
 use microtome_vault::{Budget, Error, Result};
 use std::path::Path;
 
 /// Longest side of a thumbnail that can be asked for, in pixels.
 const LARGEST_THUMBNAIL_PX: usize = 16_384;
 
-/// Writes a rectangle of a level as PNG; `corner_in_level0` is its upper left corner, x and y. Gives a warning if tiles
+/// Writes a rectangle of a level as PNG; `corner` is its upper left one. Gives a warning if tiles
 /// could not be read.
 ///
 /// # Errors
@@ -19,7 +19,7 @@ const LARGEST_THUMBNAIL_PX: usize = 16_384;
 pub fn write_region(
     slide: &Slide,
     level: usize,
-    corner_in_level0: [i64; 2],
+    corner: PointInLevel0,
     size: Size,
     to: &Path,
     budget: Budget,
@@ -27,7 +27,7 @@ pub fn write_region(
     if size.area_px() == 0 {
         return Err(Error::usage("a region needs a width and a height of at least 1 pixel"));
     }
-    let region = slide.region(level, corner_in_level0, size, budget)?;
+    let region = slide.region(level, corner, size, budget)?;
     write_png(to, region.size, Samples::Rgb8(&region.rgb))?;
     Ok(warning(&region))
 }
@@ -52,7 +52,7 @@ pub fn write_thumbnail(
     let is_enough = |index: &usize| longest(slide.levels[*index].size) >= longest_px;
     let index = (0..slide.levels.len()).rev().find(is_enough).unwrap_or(0);
     let size = slide.levels[index].size;
-    let region = slide.region(index, [0, 0], size, budget)?;
+    let region = slide.region(index, PointInLevel0::new(0, 0), size, budget)?;
     let part = (longest_px as f64 / longest(size) as f64).min(1.0);
     let scaled = |length: usize| ((length as f64 * part).round() as usize).max(1);
     let small = Size::new(scaled(size.width_px), scaled(size.height_px));

@@ -52,6 +52,16 @@ pub(crate) fn with_tables(tables: &[u8], stream: &[u8]) -> Vec<u8> {
     [without_end, stream.strip_prefix(b"\xff\xd8").unwrap_or(stream)].concat()
 }
 
+/// A stream that holds red, green and blue without saying so, with Adobe's header that says it: decoders take three
+/// components for YCbCr else.
+pub(crate) fn marked_as_rgb(stream: Vec<u8>) -> Vec<u8> {
+    const ADOBE: &[u8] = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00";
+    if Outline::of(&stream).is_ycbcr || !stream.starts_with(b"\xff\xd8") {
+        return stream;
+    }
+    [&stream[..2], ADOBE, &stream[2..]].concat()
+}
+
 /// Decodes one stream, from its start-of-image marker to its end-of-image marker.
 ///
 /// A stream that ends too early is an error. One that is complete and breaks the rules is decoded as far as

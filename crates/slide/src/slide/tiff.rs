@@ -5,8 +5,10 @@ mod tiles;
 
 use microtome_vault::{Budget, Error, Result};
 
+use super::cache::TileCache;
 use super::file::SlideFile;
-use super::{AssociatedImage, Level, Slide, SlideFormat, not_a_slide};
+use super::source::{Tile, TileSource};
+use super::{AssociatedImage, Level, Slide, SlideFormat, TilePlace, not_a_slide};
 use crate::Size;
 use crate::formats::tiff::layout::compression;
 use crate::formats::tiff::resolution;
@@ -20,7 +22,7 @@ const IS_REDUCED: u64 = 1;
 
 /// Opens a TIFF file as a slide.
 pub(super) fn open(file: SlideFile) -> Result<Slide> {
-    let Some(chain) = Chain::read(&file)? else { return Err(not_a_slide().at(file.path())) };
+    let Some(chain) = Chain::read(&file)? else { return Err(not_a_slide(&[]).at(file.path())) };
     let refuse = |what: &str| Error::input(what).at(file.path());
     let Some(first) = chain.directories.first() else {
         return Err(refuse("this TIFF file is damaged: its first directory cannot be read")
@@ -59,7 +61,11 @@ pub(super) fn open(file: SlideFile) -> Result<Slide> {
         objective_power: resolution::objective_power(&description),
         associated: found.associated,
         warnings: broken.into_iter().collect(),
-        pixels: Pixels { file, levels: found.levels.into_iter().map(|stored| stored.tiles).collect() },
+        source: Box::new(Pixels {
+            file,
+            levels: found.levels.into_iter().map(|stored| stored.tiles).collect(),
+        }),
+        cache: TileCache::default(),
     })
 }
 
@@ -80,32 +86,32 @@ fn unit(file: &SlideFile, directory: &Directory) -> Result<u16> {
     Ok(unit.map_or(resolution::INCH, |unit| u16::try_from(unit).unwrap_or(0)))
 }
 
-/// Where the pixels of a slide come from.
+/// The tiles of the levels' directories.
 #[derive(Debug)]
-pub(super) struct Pixels {
+struct Pixels {
     file: SlideFile,
     levels: Vec<Tiles>,
 }
 
-impl Pixels {
-    /// Extent of a level's tiles, and how many there are across and down.
-    pub(super) fn tiling(&self, level: usize) -> (Size, (usize, usize)) {
+impl TileSource for Pixels {
+    fn tiling(&self, level: usize) -> (Size, (usize, usize)) {
         (self.levels[level].tile, self.levels[level].grid())
     }
 
-    /// Whether the tiles of a level can be found.
-    pub(super) fn prepare(&self, level: usize) -> Result<()> {
+    fn can_read(&self, level: usize) -> bool {
+        self.levels[level].can_read(&self.file)
+    }
+
+    fn prepare(&self, level: usize) -> Result<()> {
         self.levels[level].prepare(&self.file)
     }
 
-    /// One tile of a level: its extent and its red, green and blue; none where the file leaves it out.
-    pub(super) fn tile(
-        &self,
-        level: usize,
-        place: (usize, usize),
-        budget: Budget,
-    ) -> Result<Option<(Size, Vec<u8>)>> {
-        self.levels[level].rgb(&self.file, place, budget)
+    fn tile(&self, level: usize, place: TilePlace, budget: Budget) -> Result<Option<Tile>> {
+        self.levels[level].decoded(&self.file, place, budget)
+    }
+
+    fn jpeg_tile(&self, level: usize, place: TilePlace) -> Result<Option<Vec<u8>>> {
+        self.levels[level].jpeg_file(&self.file, place)
     }
 }
 
@@ -131,7 +137,7 @@ fn is_level(format: SlideFormat, stored: &Stored, base: Option<Size>) -> bool {
         SlideFormat::Aperio => stored.tiles.is_tiled,
         // OME-TIFF: smaller levels are below their directory, others are other pictures.
         SlideFormat::Ome => false,
-        SlideFormat::Tiff => base.is_some_and(|base| {
+        SlideFormat::Tiff | SlideFormat::Picture => base.is_some_and(|base| {
             let (base, other) = (aspect(base), aspect(stored.tiles.size));
             stored.is_reduced && (base - other).abs() <= ASPECT_TOLERANCE * base
         }),

@@ -27,6 +27,17 @@ pub(crate) mod compression {
     /// zlib, under the number it had first.
     pub(crate) const OLD_DEFLATE: u16 = 32_946;
 
+    /// JPEG 2000 of Aperio: luma and two colour differences, often at half the width.
+    pub(crate) const APERIO_JPEG_2000_YCBCR: u16 = 33_003;
+    /// JPEG 2000 of Aperio: red, green, blue.
+    pub(crate) const APERIO_JPEG_2000_RGB: u16 = 33_005;
+    /// Aperio's raw pairs of pixels: luma, blue difference, luma, red difference.
+    pub(crate) const APERIO_YUYV: u16 = 33_007;
+    /// JPEG 2000, whose streams say what they hold.
+    pub(crate) const JPEG_2000: u16 = 34_712;
+    /// Zstandard.
+    pub(crate) const ZSTANDARD: u16 = 50_000;
+
     /// What people call a compression.
     pub(crate) fn name(number: u16) -> String {
         let name = match number {
@@ -38,11 +49,11 @@ pub(crate) mod compression {
             JPEG => "JPEG",
             DEFLATE | OLD_DEFLATE => "deflate",
             PACK_BITS => "PackBits",
-            33_003 | 33_005 | 34_712 => "JPEG 2000",
-            33_007 => "raw YUYV",
+            APERIO_JPEG_2000_YCBCR | APERIO_JPEG_2000_RGB | JPEG_2000 => "JPEG 2000",
+            APERIO_YUYV => "raw YUYV",
             34_887 => "LERC",
             34_925 => "LZMA",
-            50_000 => "Zstandard",
+            ZSTANDARD => "Zstandard",
             50_001 => "WebP",
             50_002 | 52_546 => "JPEG XL",
             other => return format!("method {other}"),

@@ -5,14 +5,19 @@ use std::sync::OnceLock;
 
 use microtome_vault::{Budget, Error, Result};
 
+use super::super::TilePlace;
 use super::super::file::SlideFile;
+use super::super::source::Tile;
 use super::directory::{Directory, tag};
 use crate::Size;
 use crate::formats::colour::{Alpha, Model, to_rgb};
 use crate::formats::jpeg::{self, Output};
+use crate::formats::jpeg_2000::{self, Colours};
 use crate::formats::tiff::layout::compression;
 use crate::formats::{damaged, foreign, unsupported};
 
+/// TIFF's number for red, green and blue.
+const RGB: u64 = 2;
 /// Longer tables of JPEG are not believed, in bytes.
 const LONGEST_TABLES: u64 = 1 << 16;
 
@@ -57,18 +62,69 @@ impl Tiles {
         (self.size.width_px.div_ceil(self.tile.width_px), self.size.height_px.div_ceil(self.tile.height_px))
     }
 
-    /// Red, green and blue of one tile and its extent; none where the file leaves the tile out.
+    /// Whether tiles can be read one by one.
+    pub(super) fn can_read(&self, file: &SlideFile) -> bool {
+        let number = |tag, default| self.directory.number(file, tag).ok().flatten().unwrap_or(default);
+        let is_plain = |channels: u64| {
+            model_of(number(tag::PHOTOMETRIC, RGB), channels as usize, Alpha::None).is_some()
+                || self.compression == compression::JPEG
+        };
+        is_known(self.compression) && self.check_samples(file).is_ok_and(is_plain)
+    }
+
+    /// Samples a pixel, if samples are bytes side by side.
+    fn check_samples(&self, file: &SlideFile) -> Result<u64> {
+        let number = |tag, default| Ok::<u64, Error>(self.directory.number(file, tag)?.unwrap_or(default));
+        let (channels, bits) = (number(tag::SAMPLES_PER_PIXEL, 1)?, number(tag::BITS_PER_SAMPLE, 1)?);
+        if bits != 8 || !(1..=8).contains(&channels) || number(tag::PLANAR_CONFIGURATION, 1)? != 1 {
+            return Err(unsupported("TIFF", format!("has {channels} planes or samples of {bits} bits")));
+        }
+        Ok(channels)
+    }
+
+    /// One tile; none where the file leaves it out.
     ///
     /// # Errors
     /// `Input` when the tile is damaged or of a kind that is not read; `Limit` when it exceeds the budget.
-    pub(super) fn rgb(
-        &self,
-        file: &SlideFile,
-        (column, row): (usize, usize),
-        budget: Budget,
-    ) -> Result<Option<(Size, Vec<u8>)>> {
+    pub(super) fn decoded(&self, file: &SlideFile, place: TilePlace, budget: Budget) -> Result<Option<Tile>> {
         let places = self.places(file)?;
-        let index = row * self.grid().0 + column;
+        let Some(bytes) = self.stored(places, file, place, budget)? else { return Ok(None) };
+        // A strip may be shorter at the end of the picture; a tile is whole.
+        let left_px = self.size.height_px - place.row * self.tile.height_px;
+        let height_px = if self.is_tiled { self.tile.height_px } else { self.tile.height_px.min(left_px) };
+        let size = Size::new(self.tile.width_px, height_px);
+        match self.compression {
+            compression::JPEG => places.jpeg(&bytes, size, budget),
+            compression::APERIO_JPEG_2000_YCBCR => jpeg_2000(&bytes, Colours::YCbCr, size, budget),
+            compression::APERIO_JPEG_2000_RGB | compression::JPEG_2000 => {
+                jpeg_2000(&bytes, Colours::AsStated, size, budget)
+            }
+            compression::APERIO_YUYV => yuyv(&bytes, size, budget),
+            _ => places.plain(self.decompressed(bytes, places.channels, size, budget)?, size),
+        }
+        .map(Some)
+    }
+
+    /// A tile as a JPEG file of its own, where it is stored as JPEG.
+    pub(super) fn jpeg_file(&self, file: &SlideFile, place: TilePlace) -> Result<Option<Vec<u8>>> {
+        if self.compression != compression::JPEG {
+            return Ok(None);
+        }
+        let places = self.places(file)?;
+        let Some(stream) = self.stored(places, file, place, Budget::DEFAULT)? else { return Ok(None) };
+        let stream = jpeg::with_tables(&places.jpeg_tables, &stream);
+        Ok(Some(if places.photometric == RGB { jpeg::marked_as_rgb(stream) } else { stream }))
+    }
+
+    /// The bytes of a tile as they lie in the file; none where it leaves the tile out.
+    fn stored(
+        &self,
+        places: &Places,
+        file: &SlideFile,
+        place: TilePlace,
+        budget: Budget,
+    ) -> Result<Option<Vec<u8>>> {
+        let index = place.row * self.grid().0 + place.column;
         let cut_off = || damaged("TIFF", "it ends before its last tile or strip");
         let (offset, length) = match (places.offsets.get(index), places.lengths.get(index)) {
             (Some(&offset), Some(&length)) => (offset, length),
@@ -78,16 +134,7 @@ impl Tiles {
             return Ok(None);
         }
         budget.grant("one tile of this slide", length, 1)?;
-        let bytes = file.bytes(offset, length)?.ok_or_else(cut_off)?;
-        // A strip may be shorter at the end of the picture; a tile is whole.
-        let left_px = self.size.height_px - row * self.tile.height_px;
-        let height_px = if self.is_tiled { self.tile.height_px } else { self.tile.height_px.min(left_px) };
-        let size = Size::new(self.tile.width_px, height_px);
-        match self.compression {
-            compression::JPEG => places.jpeg(&bytes, size, budget),
-            _ => places.plain(&self.decompressed(bytes, places.channels, size, budget)?, size),
-        }
-        .map(Some)
+        file.bytes(offset, length)?.ok_or_else(cut_off).map(Some)
     }
 
     /// Reads where the tiles are, without which no tile can be read. A list as long as the extent needs bounds the work that
@@ -117,10 +164,7 @@ impl Tiles {
         };
         let numbers = |tag, most| self.directory.numbers(file, tag, most);
         let number = |tag, default| Ok::<u64, Error>(self.directory.number(file, tag)?.unwrap_or(default));
-        let (channels, bits) = (number(tag::SAMPLES_PER_PIXEL, 1)?, number(tag::BITS_PER_SAMPLE, 1)?);
-        if bits != 8 || !(1..=8).contains(&channels) || number(tag::PLANAR_CONFIGURATION, 1)? != 1 {
-            return Err(unsupported("TIFF", format!("has {channels} planes or samples of {bits} bits")));
-        }
+        let channels = self.check_samples(file)?;
         let (Some(offsets), Some(lengths)) = (numbers(offsets, most)?, numbers(lengths, most)?) else {
             return Ok(None);
         };
@@ -138,7 +182,7 @@ impl Tiles {
                 2 => Alpha::Straight,
                 _ => Alpha::None,
             },
-            photometric: number(tag::PHOTOMETRIC, 2)?,
+            photometric: number(tag::PHOTOMETRIC, RGB)?,
             channels: channels as usize,
             predictor: number(tag::PREDICTOR, 1)?,
         }))
@@ -158,6 +202,12 @@ impl Tiles {
                 foreign("TIFF", || decoder.take(length as u64).read_to_end(&mut samples))?;
                 samples
             }
+            compression::ZSTANDARD => {
+                let mut samples = Vec::new();
+                let decoder = foreign("TIFF", || zstd::stream::read::Decoder::new(bytes.as_slice()))?;
+                foreign("TIFF", || decoder.take(length as u64).read_to_end(&mut samples))?;
+                samples
+            }
             other => {
                 return Err(unsupported("TIFF", format!("is compressed with {}", compression::name(other))));
             }
@@ -168,6 +218,52 @@ impl Tiles {
         samples.truncate(length);
         Ok(samples)
     }
+}
+
+/// What the samples of tiles mean that are not compressed as pictures.
+fn model_of(photometric: u64, channels: usize, alpha: Alpha) -> Option<Model> {
+    Some(match (photometric, channels) {
+        (0, _) => Model::InvertedGrey,
+        // What Python writes when it is not told that an array is RGB.
+        (1, 3) if alpha == Alpha::None => Model::Rgb,
+        (1, _) => Model::Grey,
+        (RGB, 3..) => Model::Rgb,
+        _ => return None,
+    })
+}
+
+/// Whether tiles that are compressed so are read.
+fn is_known(number: u16) -> bool {
+    use compression::*;
+    let known = [NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, ZSTANDARD, JPEG_2000];
+    let of_aperio = [APERIO_JPEG_2000_YCBCR, APERIO_JPEG_2000_RGB, APERIO_YUYV];
+    known.contains(&number) || of_aperio.contains(&number)
+}
+
+fn jpeg_2000(stream: &[u8], colours: Colours, size: Size, budget: Budget) -> Result<Tile> {
+    let frame = jpeg_2000::decode_stream(stream, colours, budget)?;
+    if frame.size.width_px < size.width_px || frame.size.height_px < size.height_px {
+        let found = frame.size;
+        return Err(damaged("TIFF", format!("a tile has {found} pixels, its place {size}")));
+    }
+    Ok(Tile { size: frame.size, rgb: frame.rgb })
+}
+
+/// Pairs of pixels of a row: luma, blue difference, luma, red difference.
+fn yuyv(bytes: &[u8], size: Size, budget: Budget) -> Result<Tile> {
+    let area_px = (size.width_px as u64).saturating_mul(size.height_px as u64);
+    let length = budget.grant("one tile of this slide", area_px, 3)?;
+    let row_bytes = 4 * size.width_px.div_ceil(2);
+    let Some(bytes) = bytes.get(..row_bytes.saturating_mul(size.height_px)) else {
+        return Err(damaged("TIFF", "a tile holds too few pixels"));
+    };
+    let mut samples = Vec::with_capacity(length);
+    for row in bytes.chunks_exact(row_bytes) {
+        let pixels =
+            row.chunks_exact(4).flat_map(|pair| [[pair[0], pair[1], pair[3]], [pair[2], pair[1], pair[3]]]);
+        samples.extend(pixels.take(size.width_px).flatten());
+    }
+    Ok(Tile { size, rgb: to_rgb(samples, 3, &Model::YCbCr, Alpha::None).0 })
 }
 
 /// At most `length` bytes out of an LZW stream; fewer where it ends or is damaged.
@@ -188,10 +284,10 @@ fn lzw(mut stream: &[u8], length: usize) -> Vec<u8> {
 }
 
 impl Places {
-    fn jpeg(&self, stream: &[u8], size: Size, budget: Budget) -> Result<(Size, Vec<u8>)> {
+    fn jpeg(&self, stream: &[u8], size: Size, budget: Budget) -> Result<Tile> {
         // RGB may be there as it is, which the stream does not say (Aperio), or as YCbCr under a wrong tag, which it
         // does say.
-        let output = if self.photometric == 2 { Output::RgbAsStated } else { Output::Rgb };
+        let output = if self.photometric == RGB { Output::RgbAsStated } else { Output::Rgb };
         let frame = jpeg::decode_stream(&jpeg::with_tables(&self.jpeg_tables, stream), output, budget)?;
         if frame.channels != 3 || frame.size.width_px < size.width_px || frame.size.height_px < size.height_px
         {
@@ -199,27 +295,20 @@ impl Places {
             let place = format!("a tile has {found} pixels of {channels} samples, its place {size}");
             return Err(damaged("TIFF", place));
         }
-        Ok((frame.size, frame.samples))
+        Ok(Tile { size: frame.size, rgb: frame.samples })
     }
 
-    fn plain(&self, samples: &[u8], size: Size) -> Result<(Size, Vec<u8>)> {
-        let mut samples = samples.to_vec();
+    fn plain(&self, mut samples: Vec<u8>, size: Size) -> Result<Tile> {
         if self.predictor == 2 {
             for row in samples.chunks_exact_mut(size.width_px * self.channels) {
                 (self.channels..row.len())
                     .for_each(|at| row[at] = row[at].wrapping_add(row[at - self.channels]));
             }
         }
-        let model = match (self.photometric, self.channels) {
-            (0, _) => Model::InvertedGrey,
-            // What Python writes when it is not told that an array is RGB.
-            (1, 3) if self.alpha == Alpha::None => Model::Rgb,
-            (1, _) => Model::Grey,
-            (2, 3..) => Model::Rgb,
-            (other, channels) => {
-                return Err(unsupported("TIFF", format!("has {channels} samples of kind {other} a pixel")));
-            }
+        let Some(model) = model_of(self.photometric, self.channels, self.alpha) else {
+            let (kind, channels) = (self.photometric, self.channels);
+            return Err(unsupported("TIFF", format!("has {channels} samples of kind {kind} a pixel")));
         };
-        Ok((size, to_rgb(samples, self.channels, &model, self.alpha).0))
+        Ok(Tile { size, rgb: to_rgb(samples, self.channels, &model, self.alpha).0 })
     }
 }
