@@ -39,6 +39,11 @@ pub fn gaussian_blur(values: &[f32], size: Size, sigma_px: f32) -> Vec<f32> {
     blur_columns(&along_rows, size, &kernel_half(sigma_px, size.height_px))
 }
 
+/// How far around a pixel a Gaussian looks, in pixels.
+pub fn reach_px(sigma_px: f32) -> usize {
+    (TRUNCATE_SIGMAS * f64::from(sigma_px.max(0.0)) + 0.5) as usize
+}
+
 /// The kernel from its centre outwards, normalised so that the centre and twice the rest add up to 1.
 fn kernel_half(sigma_px: f32, extent_px: usize) -> Vec<f32> {
     let sigma_px = f64::from(sigma_px).min(2.0 * extent_px as f64);

@@ -70,6 +70,32 @@ pub fn concentrations(rgb: &[u8], stains: &StainMatrix) -> [Vec<f32>; 3] {
     planes
 }
 
+/// Concentration of one of the stains, by its index: a plane of [`concentrations`].
+pub fn concentration(rgb: &[u8], stains: &StainMatrix, stain: usize) -> Vec<f32> {
+    map_concentrations(rgb, stains, |concentrations| concentrations[stain])
+}
+
+/// What `map` makes of the concentrations of the three stains, pixel by pixel; see [`concentrations`].
+pub fn map_concentrations<T: Copy + Default + Send>(
+    rgb: &[u8],
+    stains: &StainMatrix,
+    map: impl Fn([f32; 3]) -> T + Sync,
+) -> Vec<T> {
+    let inverse = stains.inverse().unwrap_or_default();
+    let mut mapped = vec![T::default(); rgb.len() / 3];
+    let blocks = mapped.par_chunks_mut(BLOCK_PX).zip(rgb.par_chunks(3 * BLOCK_PX));
+    blocks.for_each(|(mapped, rgb)| {
+        let density = &*DENSITY_OF_VALUE;
+        for (pixel, mapped) in rgb.as_chunks::<3>().0.iter().zip(mapped) {
+            let [red, green, blue] = pixel.map(|value| density[usize::from(value)]);
+            let along =
+                |stain: usize| red * inverse[0][stain] + green * inverse[1][stain] + blue * inverse[2][stain];
+            *mapped = map([along(0), along(1), along(2)]);
+        }
+    });
+    mapped
+}
+
 fn unmix(rgb: &[u8], inverse: &[[f32; 3]; 3], first: &mut [f32], second: &mut [f32], third: &mut [f32]) {
     let density = &*DENSITY_OF_VALUE;
     let pixels = rgb.as_chunks::<3>().0;

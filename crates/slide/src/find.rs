@@ -8,7 +8,7 @@ use microtome_vault::{Error, Result};
 
 /// Extensions by which pictures are found in a folder, in lower case. A file that is named itself may have
 /// any.
-pub const PICTURE_EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
+pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "svs"];
 
 /// The pictures that `inputs` name: files as they are given, and of folders the picture files directly
 /// inside, by name. A file that is named twice is taken once.

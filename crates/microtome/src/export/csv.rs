@@ -154,20 +154,21 @@ pub fn parse_rows(rows: &str) -> Result<Vec<NucleusRow>> {
 }
 
 /// Writes `FOLDER/nuclei.csv` and returns its path: the header, and the rows of each picture as
-/// [`rows_of_picture`] gave them.
+/// [`rows_of_picture`] gave them, whole or in pieces.
 ///
 /// # Errors
 /// `Io` when the disk refuses; or the error that comes instead of a picture's rows.
-pub fn write_csv<Rows: AsRef<str>>(
+pub fn write_csv<Rows: AsRef<[u8]>>(
     folder: &Path,
     pictures: impl IntoIterator<Item = Result<Rows>>,
 ) -> Result<PathBuf> {
     let path = file_in(folder, "nuclei", "csv")?;
     let mut writer = AtomicWriter::create(&path)?;
-    for rows in
-        std::iter::once(Ok(header())).chain(pictures.into_iter().map(|rows| Ok(rows?.as_ref().to_owned())))
-    {
-        writer.write_all(rows?.as_bytes()).map_err(|error| Error::io("writing", &error).at(&path))?;
+    let mut write =
+        |part: &[u8]| writer.write_all(part).map_err(|error| Error::io("writing", &error).at(&path));
+    write(header().as_bytes())?;
+    for rows in pictures {
+        write(rows?.as_ref())?;
     }
     writer.commit()?;
     Ok(path)

@@ -48,24 +48,71 @@ pub fn write_geojson(
         return Err(Error::bug(format!("the labels do not fill {} pixels", picture.labels.size)));
     }
     let path = file_in(folder, name, "geojson")?;
-    let mut writer = AtomicWriter::create(&path)?;
-    write_features(&mut writer, picture, nuclei).map_err(|error| Error::io("writing", &error).at(&path))?;
-    writer.commit()?;
-    Ok(path)
+    let mut writer = GeoJsonWriter::create(&path, picture.sha256, picture.mpp)?;
+    for block in nuclei.chunks(BLOCK) {
+        writer.push(block, |nucleus| (nucleus.clone(), outline(picture.labels, &nucleus.region)))?;
+    }
+    writer.finish()
 }
 
-fn write_features(writer: &mut impl Write, picture: GeoJsonPicture, nuclei: &[Nucleus]) -> io::Result<()> {
-    writer.write_all(b"{\"type\":\"FeatureCollection\",\"features\":[")?;
-    let mut separator = "\n";
-    for block in nuclei.chunks(BLOCK) {
-        let features: Vec<String> =
-            block.par_iter().map(|one| feature(picture, one)).collect::<io::Result<_>>()?;
-        for feature in features {
-            write!(writer, "{separator}{feature}")?;
-            separator = ",\n";
-        }
+/// A file in the making, of nuclei as they come.
+pub struct GeoJsonWriter<'a> {
+    writer: AtomicWriter<'static>,
+    path: PathBuf,
+    sha256: &'a str,
+    mpp: Option<MicronsPerPixel>,
+    separator: &'static str,
+}
+
+impl<'a> GeoJsonWriter<'a> {
+    /// Begins a file that will replace `path`; `sha256` tells its picture from others, of which `mpp` is the resolution.
+    ///
+    /// # Errors
+    /// `Io` when the disk refuses.
+    pub fn create(path: &Path, sha256: &'a str, mpp: Option<MicronsPerPixel>) -> Result<Self> {
+        let writer = AtomicWriter::create(path)?;
+        let mut file = Self { writer, path: path.to_owned(), sha256, mpp, separator: "\n" };
+        file.write(b"{\"type\":\"FeatureCollection\",\"features\":[")?;
+        Ok(file)
     }
-    writer.write_all(b"\n]}\n")
+
+    /// Adds nuclei; `outlined` gives what was measured of one, and its outline, in pixels of level 0. It is called by many
+    /// threads at once.
+    ///
+    /// # Errors
+    /// `Io` when the disk refuses.
+    pub fn push<T: Sync>(
+        &mut self,
+        nuclei: &[T],
+        outlined: impl Fn(&T) -> (Nucleus, Vec<Polygon>) + Sync,
+    ) -> Result<()> {
+        let (sha256, mpp) = (self.sha256, self.mpp);
+        let text = |one: &T| {
+            let (nucleus, polygons) = outlined(one);
+            feature(sha256, mpp, &nucleus, polygons)
+        };
+        let features: io::Result<Vec<String>> = nuclei.par_iter().map(text).collect();
+        for feature in features.map_err(|error| Error::io("writing", &error).at(&self.path))? {
+            let separator = std::mem::replace(&mut self.separator, ",\n");
+            self.write(separator.as_bytes())?;
+            self.write(feature.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(bytes).map_err(|error| Error::io("writing", &error).at(&self.path))
+    }
+
+    /// Completes the file and puts it in place; gives its path.
+    ///
+    /// # Errors
+    /// `Io` when the disk refuses.
+    pub fn finish(mut self) -> Result<PathBuf> {
+        self.write(b"\n]}\n")?;
+        self.writer.commit()?;
+        Ok(self.path)
+    }
 }
 
 /// The id of a nucleus in all exports: the same picture and label give the same one. A UUID of version 8 (RFC
@@ -164,15 +211,20 @@ impl Measurements {
     }
 }
 
-fn feature(picture: GeoJsonPicture, nucleus: &Nucleus) -> io::Result<String> {
+fn feature(
+    sha256: &str,
+    mpp: Option<MicronsPerPixel>,
+    nucleus: &Nucleus,
+    polygons: Vec<Polygon>,
+) -> io::Result<String> {
     let feature = Feature {
         r#type: "Feature",
-        id: nucleus_uuid(picture.sha256, nucleus.id),
-        geometry: geometry(outline(picture.labels, &nucleus.region)),
+        id: nucleus_uuid(sha256, nucleus.id),
+        geometry: geometry(polygons),
         properties: Properties {
             object_type: "detection",
             classification: Classification { name: "Nucleus", color: OUTLINE },
-            measurements: Measurements::of(nucleus, picture.mpp),
+            measurements: Measurements::of(nucleus, mpp),
         },
     };
     Ok(serde_json::to_string(&feature)?)

@@ -7,6 +7,7 @@
 
 pub mod confidence;
 pub mod csv;
+pub mod density;
 pub mod geojson;
 pub mod labels;
 pub mod overlay;

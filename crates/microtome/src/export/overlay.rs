@@ -53,6 +53,25 @@ pub fn draw_outlines(rgb: &[u8], labels: &Labels, line_px: u8) -> Result<Vec<u8>
     Ok(picture)
 }
 
+/// The colour of the line around tissue.
+pub const TISSUE: [u8; 3] = [0, 90, 255];
+
+/// The picture with a line around the tissue, on its outside; `is_tissue` is asked for columns and rows.
+pub fn draw_tissue(mut rgb: Vec<u8>, size: Size, is_tissue: impl Fn(usize, usize) -> bool) -> Vec<u8> {
+    for y in 0..size.height_px {
+        for x in 0..size.width_px {
+            let before = [(x.checked_sub(1), Some(y)), (Some(x), y.checked_sub(1))];
+            let before = before.into_iter().filter_map(|(x, y)| x.zip(y));
+            let here = is_tissue(x, y);
+            for (other_x, other_y) in before.filter(|(x, y)| is_tissue(*x, *y) != here) {
+                let at = if here { size.index(other_x, other_y) } else { size.index(x, y) };
+                rgb[3 * at..3 * at + 3].copy_from_slice(&TISSUE);
+            }
+        }
+    }
+    rgb
+}
+
 /// How many steps over edges lead from each pixel to one of another id, or out of the picture; 255 means that
 /// many or more. Two passes, as in the city-block transform of Rosenfeld & Pfaltz (1966), here for all ids at
 /// once.

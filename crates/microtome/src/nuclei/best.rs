@@ -4,20 +4,22 @@
 //! pictures together what a nucleus looks like, keeps what they have in common. Their log-odds are averaged. The network sees stain concentrations normalised for each picture, not
 //! colours, so that what it learned on one scanner holds on another.
 
-use super::confidence::{ConfidenceMap, mean_log_odds};
+use super::confidence::{ConfidenceMap, Part, mean_log_odds};
 use super::config::ConfigFile;
 use super::contrast::ContrastCalibration;
 use super::contrastive::Taught;
+use super::inputs::Schooling;
 use super::instances::{InstancesConfig, instances};
 use super::stain::{StainCalibration, StainConfig, pooled};
 use super::teaching::{CheckpointFolder, Keep, teach};
 use crate::context::Context;
-use microtome_kernels::stain::concentrations;
+use microtome_kernels::stain::{concentration, map_concentrations};
+use microtome_nets::confidence::REACH_PX as NETWORK_REACH_PX;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_nets::soft_target::SoftTargetConfig;
 use microtome_nets::training::{Objective, SoftTarget, Step, TrainingPicture, confidence_weights};
 use microtome_nets::weights::Weights;
-use microtome_slide::Picture;
+use microtome_slide::{MicronsPerPixel, Picture};
 use microtome_vault::{Error, Result};
 use rayon::prelude::*;
 
@@ -57,34 +59,40 @@ impl BestCalibration {
     pub fn of(samples: &[Picture], config: &StainConfig) -> Self {
         let stain = StainCalibration::of(samples, config);
         let high_ends = [0, 1].map(|which: usize| {
-            let of_stain = |sample: &Picture| concentrations(&sample.rgb, &stain.matrix)[which].clone();
+            let of_stain = |sample: &Picture| concentration(&sample.rgb, &stain.matrix, which);
             high_end(&pooled(samples, of_stain))
         });
         Self { stain, contrast: ContrastCalibration::of(samples, &stain), high_ends }
     }
 
-    /// How sure the stain's local contrast and the network are together.
-    pub fn confidence(&self, network: &FoldedNetwork, picture: &Picture) -> ConfidenceMap {
-        let learned = network.confidence(&self.normalised(picture), picture.size);
-        let learned = ConfidenceMap { size: picture.size, values: learned };
-        mean_log_odds(&self.contrast.confidence(picture), &learned, NETWORK_SHARE)
+    /// How sure the stain's local contrast and the network are together, at each pixel of a part of a picture.
+    pub fn confidence(&self, network: &FoldedNetwork, picture: &Picture, part: Part) -> ConfidenceMap {
+        let seen = part.with_border(NETWORK_REACH_PX, picture.size);
+        let learned = network.confidence(&self.normalised(picture, seen), seen.size);
+        let learned = part.within(seen).cut(learned, seen.size, 1);
+        let learned = ConfidenceMap { size: part.size, values: learned };
+        mean_log_odds(&self.contrast.confidence(picture, part), &learned, NETWORK_SHARE)
+    }
+
+    /// How far around a place the method looks, in pixels, in a picture of resolution `mpp`.
+    pub fn reach_px(config: &StainConfig, mpp: Option<MicronsPerPixel>) -> usize {
+        ContrastCalibration::reach_px(config, mpp).max(NETWORK_REACH_PX)
     }
 
     /// What the network sees instead of colours: haematoxylin, eosin and the residual, each on a scale of its picture or
     /// slide.
     ///
     /// Interleaved `[height, width, 3]`, light where there is none, like a picture.
-    fn normalised(&self, picture: &Picture) -> Vec<u8> {
-        let [haematoxylin, eosin, residual] = concentrations(&picture.rgb, &self.stain.matrix);
+    fn normalised(&self, picture: &Picture, part: Part) -> Vec<u8> {
+        let cut = |rgb: &[u8]| part.cut(rgb.to_vec(), picture.size, 3);
+        let of_part = if part == Part::whole(picture.size) { None } else { Some(cut(&picture.rgb)) };
+        let rgb = of_part.as_deref().unwrap_or(&picture.rgb);
         let [h_high, e_high] = self.high_ends;
         let light = |share: f32| (255.0 - 200.0 * share.clamp(0.0, 1.275)) as u8;
-        let mut seen = vec![0; picture.rgb.len()];
-        seen.par_chunks_exact_mut(3).enumerate().with_min_len(1 << 14).for_each(|(i, pixel)| {
-            pixel[0] = light(haematoxylin[i] / h_high);
-            pixel[1] = light(eosin[i] / e_high);
-            pixel[2] = light(0.5 + residual[i] / h_high);
+        let seen = map_concentrations(rgb, &self.stain.matrix, |[haematoxylin, eosin, residual]| {
+            [light(haematoxylin / h_high), light(eosin / e_high), light(0.5 + residual / h_high)]
         });
-        seen
+        seen.into_flattened()
     }
 }
 
@@ -109,22 +117,29 @@ struct Lesson {
     weight: Vec<u8>,
 }
 
-/// Teaches a network on `pictures`, round after round.
+/// Teaches a network on pictures, round after round.
 ///
 /// # Errors
 /// `Input` when no picture is as large as the smallest crop, `Cancelled`, `Io`.
 pub fn learn(
-    pictures: &[Picture],
+    schooling: &Schooling,
     config: &ConfigFile,
     checkpoints: &CheckpointFolder,
     context: &Context<'_>,
 ) -> Result<Taught> {
     let best = config.best();
+    let pictures = schooling.pictures.as_slice();
     let training = fit(&best, pictures)?;
+    let calibrations: Vec<BestCalibration> = schooling
+        .grouped()
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .flat_map_iter(|group| std::iter::repeat_n(BestCalibration::of(group, &best.stain), group.len()))
+        .collect();
     let mut taught: Option<Weights> = None;
     let mut curve: Vec<Step> = Vec::new();
     for round in 0..best.rounds {
-        let lessons = lessons(pictures, &best, taught.as_ref())?;
+        let lessons = lessons(pictures, &calibrations, &best, taught.as_ref())?;
         context.check_cancelled()?;
         let seen: Vec<TrainingPicture<'_>> = pictures.iter().zip(&lessons).map(training_picture).collect();
         let objective = Objective::SoftTarget(training.clone());
@@ -165,21 +180,32 @@ fn fit(best: &BestConfig, pictures: &[Picture]) -> Result<SoftTargetConfig> {
     Ok(SoftTargetConfig { crop_px, repeats, epochs, ..best.training.clone() })
 }
 
-fn lessons(pictures: &[Picture], best: &BestConfig, taught: Option<&Weights>) -> Result<Vec<Lesson>> {
+fn lessons(
+    pictures: &[Picture],
+    calibrations: &[BestCalibration],
+    best: &BestConfig,
+    taught: Option<&Weights>,
+) -> Result<Vec<Lesson>> {
     let network = taught.map(|weights| FoldedNetwork::new(weights, 0.0)).transpose()?;
-    Ok(pictures.par_iter().map(|picture| lesson(picture, best, network.as_ref())).collect())
+    let each = pictures.par_iter().zip(calibrations);
+    Ok(each.map(|(picture, calibration)| lesson(picture, calibration, best, network.as_ref())).collect())
 }
 
-fn lesson(picture: &Picture, best: &BestConfig, network: Option<&FoldedNetwork>) -> Lesson {
-    let calibration = BestCalibration::of(std::slice::from_ref(picture), &best.stain);
+fn lesson(
+    picture: &Picture,
+    calibration: &BestCalibration,
+    best: &BestConfig,
+    network: Option<&FoldedNetwork>,
+) -> Lesson {
+    let whole = Part::whole(picture.size);
     let believed = match network {
-        None => calibration.contrast.confidence(picture),
-        Some(network) => calibration.confidence(network, picture),
+        None => calibration.contrast.confidence(picture, whole),
+        Some(network) => calibration.confidence(network, picture, whole),
     };
     let found = instances(&believed, picture.mpp, &best.instances);
     // What cleaning decided is the target; what the map was unsure of counts little.
     Lesson {
-        seen: calibration.normalised(picture),
+        seen: calibration.normalised(picture, whole),
         probability: found.ids.iter().map(|id| if *id > 0 { 255 } else { 0 }).collect(),
         weight: believed.values.iter().map(|p| (64.0 + 191.0 * (2.0 * p - 1.0).abs()) as u8).collect(),
     }

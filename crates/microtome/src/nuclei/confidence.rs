@@ -19,6 +19,50 @@ impl ConfidenceMap {
     }
 }
 
+/// The part of a picture that is decided about; the rest of it is what lies around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Columns of the picture to its left.
+    pub left_px: usize,
+    /// Rows of the picture above it.
+    pub top_px: usize,
+    /// Extent.
+    pub size: Size,
+}
+
+impl Part {
+    /// The whole picture.
+    pub fn whole(size: Size) -> Self {
+        Self { left_px: 0, top_px: 0, size }
+    }
+
+    /// The values of the part, out of those of a picture of extent `picture`, `each` a pixel.
+    pub fn cut<T: Copy>(self, values: Vec<T>, picture: Size, each: usize) -> Vec<T> {
+        if self == Self::whole(picture) {
+            return values;
+        }
+        let row = |y: usize| {
+            let start = each * picture.index(self.left_px, self.top_px + y);
+            &values[start..start + each * self.size.width_px]
+        };
+        (0..self.size.height_px).flat_map(row).copied().collect()
+    }
+
+    /// The part with a border of up to `border_px` of the picture around it.
+    pub fn with_border(self, border_px: usize, picture: Size) -> Self {
+        let (left_px, top_px) =
+            (self.left_px.saturating_sub(border_px), self.top_px.saturating_sub(border_px));
+        let right_px = picture.width_px.min(self.left_px + self.size.width_px + border_px);
+        let bottom_px = picture.height_px.min(self.top_px + self.size.height_px + border_px);
+        Self { left_px, top_px, size: Size::new(right_px - left_px, bottom_px - top_px) }
+    }
+
+    /// Where the part lies in a part of the same picture that holds it.
+    pub fn within(self, outer: Self) -> Self {
+        Self { left_px: self.left_px - outer.left_px, top_px: self.top_px - outer.top_px, ..self }
+    }
+}
+
 /// The map whose log-odds are those of `a` and `b`, averaged; `share` of `b`, the rest of `a`.
 pub fn mean_log_odds(a: &ConfidenceMap, b: &ConfidenceMap, share: f32) -> ConfidenceMap {
     let both = a.values.par_iter().zip(&b.values).map(|(a, b)| {

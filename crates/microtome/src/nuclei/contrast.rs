@@ -4,11 +4,11 @@
 //! surroundings' haematoxylin is taken away first, at two scales, and Otsu decides on what is left; the two answers are
 //! averaged as log-odds.
 
-use super::confidence::{ConfidenceMap, mean_log_odds};
+use super::confidence::{ConfidenceMap, Part, mean_log_odds};
 use super::instances::Scale;
-use super::stain::{Slope, StainCalibration};
-use microtome_kernels::gaussian::gaussian_blur;
-use microtome_slide::Picture;
+use super::stain::{Slope, StainCalibration, StainConfig};
+use microtome_kernels::gaussian::{gaussian_blur, reach_px};
+use microtome_slide::{MicronsPerPixel, Picture};
 use rayon::prelude::*;
 
 /// Standard deviation of the Gaussian that smooths haematoxylin, in µm.
@@ -17,9 +17,6 @@ const SMOOTHING_UM: f64 = 0.5;
 const SURROUNDINGS_UM: [f64; 2] = [6.25, 12.5];
 /// Share of the surroundings' haematoxylin that is taken away.
 const SHARE: f32 = 0.5;
-
-/// How far around a place the contrast looks, in µm: where the wider Gaussian ends.
-pub const REACH_UM: f64 = 4.0 * (SURROUNDINGS_UM[1] + SMOOTHING_UM);
 
 /// How the local contrast of a picture or slide is read, which is the same at each of its places.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,26 +39,39 @@ impl ContrastCalibration {
         Self { stain: *stain, slopes: SURROUNDINGS_UM.map(slope) }
     }
 
-    /// How sure the local contrast is of a nucleus at each pixel.
-    pub fn confidence(&self, picture: &Picture) -> ConfidenceMap {
+    /// How sure the local contrast is of a nucleus at each pixel of a part of a picture.
+    pub fn confidence(&self, picture: &Picture, part: Part) -> ConfidenceMap {
         let smooth = smooth(picture, &self.stain);
         let at_scale = |index: usize| {
             let values = match self.slopes[index] {
-                None => vec![0.0; smooth.len()],
-                Some(slope) => slope.confidence(&contrast(picture, &smooth, SURROUNDINGS_UM[index])),
+                None => vec![0.0; part.size.area_px()],
+                Some(slope) => {
+                    let contrast = contrast(picture, &smooth, SURROUNDINGS_UM[index]);
+                    slope.confidence(&part.cut(contrast, picture.size, 1))
+                }
             };
-            ConfidenceMap { size: picture.size, values }
+            ConfidenceMap { size: part.size, values }
         };
         mean_log_odds(&at_scale(0), &at_scale(1), 0.5)
+    }
+
+    /// How far around a place the contrast looks, in pixels, in a picture of resolution `mpp`.
+    pub fn reach_px(config: &StainConfig, mpp: Option<MicronsPerPixel>) -> usize {
+        let around_px = Scale::of(mpp).length_px(SURROUNDINGS_UM[1]) as f32;
+        reach_px(config.smoothing_px) + reach_px(missing_px(config.smoothing_px, mpp)) + reach_px(around_px)
     }
 }
 
 /// Haematoxylin, smoothed for its contrast.
 fn smooth(picture: &Picture, stain: &StainCalibration) -> Vec<f32> {
-    let wanted_px = Scale::of(picture.mpp).length_px(SMOOTHING_UM) as f32;
+    gaussian_blur(&stain.haematoxylin(picture), picture.size, missing_px(stain.smoothing_px, picture.mpp))
+}
+
+/// What smoothing is missing where some was done before.
+fn missing_px(smoothed_px: f32, mpp: Option<MicronsPerPixel>) -> f32 {
+    let wanted_px = Scale::of(mpp).length_px(SMOOTHING_UM) as f32;
     // Gaussians in a row add their variances.
-    let missing_px = (wanted_px.powi(2) - stain.smoothing_px.powi(2)).max(0.0).sqrt();
-    gaussian_blur(&stain.haematoxylin(picture), picture.size, missing_px)
+    (wanted_px.powi(2) - smoothed_px.powi(2)).max(0.0).sqrt()
 }
 
 /// Haematoxylin without a share of that of its surroundings.

@@ -7,6 +7,8 @@
 use microtome_vault::lock::{FolderLock, LOCK_NAME};
 use microtome_vault::{Budget, Error, Result, checksum, disk};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Folder of what a run needs to go on.
@@ -14,7 +16,7 @@ const STATE: &str = ".microtome";
 /// Largest state file that is read.
 const LARGEST_STATE: Budget = Budget::of_bytes(512 << 20);
 /// Version of the state's files; another version's runs are not continued.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The output folder, held by this process.
 pub struct RunFolder {
@@ -35,14 +37,24 @@ struct Owner {
 pub struct PictureDone {
     /// SHA-256 of the picture's file.
     pub sha256: String,
-    /// Its rows of `nuclei.csv`.
+    /// Its rows of `nuclei.csv`, of a picture.
     pub rows: String,
-    /// Area of each nucleus, in pixels.
+    /// The file of these rows, of a slide: its name in [`RunFolder::slides_state`].
+    pub rows_file: Option<String>,
+    /// Number of nuclei.
+    pub nuclei: usize,
+    /// Pixels that were examined: all, or those of the tissue.
+    pub examined_px: f64,
+    /// Area of each nucleus, or of an even sample of them, in pixels.
     pub areas_px: Vec<usize>,
     /// Mean confidence of its nuclei.
     pub mean_confidence: Option<f64>,
-    /// The label map's file, from the output folder.
-    pub labels: String,
+    /// The label map's file, from the output folder, if there is one that Python's usual libraries open.
+    pub labels: Option<String>,
+    /// All its files, from the output folder.
+    pub files: Vec<String>,
+    /// What is odd about the result.
+    pub warnings: Vec<String>,
     /// Picture, confidence and overlay in small, as base64 of PNG, for those that the report shows.
     pub thumbnails: Option<[String; 3]>,
 }
@@ -64,7 +76,8 @@ impl RunFolder {
         let lock = FolderLock::acquire(out.join(STATE), what)?;
         let owner = Owner { state_version: STATE_VERSION, key: key.clone(), what: what.to_owned() };
         disk::write_atomic(&owner_path, &to_json(&owner)?)?;
-        for part in ["", STATE, ".microtome/pictures", "labels", "confidence", "overlays", "geojson"] {
+        let parts = [STATE, ".microtome/pictures", ".microtome/slides"];
+        for part in ["", "labels", "confidence", "overlays", "geojson", "density"].into_iter().chain(parts) {
             disk::create_folder_all(out.join(part))?;
             disk::remove_leftovers(out.join(part))?;
         }
@@ -86,6 +99,24 @@ impl RunFolder {
         self.out.join(STATE).join("training")
     }
 
+    /// Where what is known of slides lies.
+    pub fn slides_state(&self) -> PathBuf {
+        self.out.join(STATE).join("slides")
+    }
+
+    /// Where the records of the tiles of a slide lie.
+    pub fn slide_state(&self, name: &str) -> PathBuf {
+        self.slides_state().join(format!("{name}.tiles"))
+    }
+
+    /// The rows of a picture or slide, in pieces.
+    pub fn rows<'a>(&self, done: &'a PictureDone) -> Box<dyn Iterator<Item = Result<Cow<'a, [u8]>>> + 'a> {
+        match &done.rows_file {
+            None => Box::new(std::iter::once(Ok(Cow::Borrowed(done.rows.as_bytes())))),
+            Some(file) => Box::new(pieces(self.slides_state().join(file))),
+        }
+    }
+
     fn done_path(&self, name: &str) -> PathBuf {
         self.out.join(STATE).join("pictures").join(format!("{name}.json"))
     }
@@ -94,10 +125,9 @@ impl RunFolder {
     pub fn done(&self, name: &str, sha256: &str) -> Option<PictureDone> {
         let bytes = disk::read_file_bounded(self.done_path(name), LARGEST_STATE).ok()?;
         let done: PictureDone = serde_json::from_slice(&bytes).ok()?;
-        let others = [("confidence", "png"), ("overlays", "png"), ("geojson", "geojson")];
-        let mut files = others.iter().map(|(part, extension)| format!("{part}/{name}.{extension}"));
-        let is_there = |file: &str| self.out.join(file).is_file();
-        let is_whole = is_there(&done.labels) && files.all(|file| is_there(&file));
+        let rows = done.rows_file.iter().map(|file| self.slides_state().join(file));
+        let is_whole =
+            done.files.iter().map(|file| self.out.join(file)).chain(rows).all(|file| file.is_file());
         (done.sha256 == sha256 && is_whole).then_some(done)
     }
 
@@ -122,6 +152,26 @@ impl RunFolder {
         let bytes = disk::read_file_bounded(self.out.join(STATE).join(name), LARGEST_STATE).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
+}
+
+/// The content of a file, a megabyte at a time.
+fn pieces<'a>(path: PathBuf) -> impl Iterator<Item = Result<Cow<'a, [u8]>>> {
+    let mut file = Some(disk::open_file(&path));
+    std::iter::from_fn(move || {
+        let mut opened = match file.take()? {
+            Ok(opened) => opened,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut piece = Vec::new();
+        match (&mut opened).take(1 << 20).read_to_end(&mut piece) {
+            Ok(0) => None,
+            Ok(_) => {
+                file = Some(Ok(opened));
+                Some(Ok(Cow::Owned(piece)))
+            }
+            Err(error) => Some(Err(Error::io("reading", &error).at(&path))),
+        }
+    })
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! The pictures of a run: read once, checked, and those that cannot be used put aside with the reason.
 
 use super::config::{ConfigFile, Method};
+use super::slide::{self, input::SlideWork};
 use super::teaching::training_sample;
 use crate::context::Context;
 use microtome_kernels::stain::optical_density;
@@ -30,6 +31,8 @@ pub struct Input {
     pub mpp: Option<MicronsPerPixel>,
     /// What was not taken as it is in the file.
     pub warnings: Vec<String>,
+    /// How it is worked on, if it is a slide; then `sha256` is that of its length and ends only.
+    pub slide: Option<SlideWork>,
 }
 
 /// A picture that cannot be worked on.
@@ -39,6 +42,43 @@ pub struct Skipped {
     pub path: PathBuf,
     /// Why.
     pub error: Error,
+}
+
+/// Windows of slides that are trained on, at most.
+const MOST_WINDOWS: usize = 32;
+/// Windows of one slide that are trained on, at least.
+const FEWEST_WINDOWS: usize = 4;
+
+/// What a method learns from.
+pub struct Schooling {
+    /// Pictures, and windows of slides.
+    pub pictures: Vec<Picture>,
+    /// What each belongs to: windows of one slide to the same, a picture to itself. In order.
+    pub groups: Vec<usize>,
+}
+
+impl Schooling {
+    /// Pictures, each its own group.
+    pub fn of(pictures: Vec<Picture>) -> Self {
+        let groups = (0..pictures.len()).collect();
+        Self { pictures, groups }
+    }
+
+    fn add_slide(&mut self, windows: Vec<Picture>) {
+        let group = self.groups.last().map_or(0, |last| last + 1);
+        self.groups.extend(windows.iter().map(|_| group));
+        self.pictures.extend(windows);
+    }
+
+    /// The pictures of each group.
+    pub fn grouped(&self) -> impl Iterator<Item = &[Picture]> {
+        let mut rest = self.pictures.as_slice();
+        self.groups.chunk_by(|a, b| a == b).map(move |group| {
+            let (now, later) = rest.split_at(group.len());
+            rest = later;
+            now
+        })
+    }
 }
 
 /// All pictures of a run.
@@ -116,24 +156,46 @@ impl Inputs {
         Ok(picture)
     }
 
-    /// The pictures that are trained on: all, or where they would not fit in memory a sample.
+    /// The pictures that are trained on: all, or where they would not fit in memory a sample; and windows of slides.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn to_train_on(&self, context: &Context<'_>) -> Result<Vec<Picture>> {
+    pub fn to_train_on(&self, context: &Context<'_>) -> Result<Schooling> {
         let chosen = self.chosen_to_train_on(context.seed);
-        if chosen.len() < self.usable.len() {
-            let (chosen, all) = (chosen.len(), self.usable.len());
+        let all = self.usable.iter().filter(|input| input.slide.is_none()).count();
+        if chosen.len() < all {
+            let chosen = chosen.len();
             context
                 .warn(format!("training takes a sample of {chosen} of {all} pictures, which fit in memory"));
         }
-        chosen.par_iter().map(|input| self.read(input, context)).collect()
+        let pictures: Vec<Picture> =
+            chosen.par_iter().map(|input| self.read(input, context)).collect::<Result<_>>()?;
+        let mut schooling = Schooling::of(pictures);
+        let slides: Vec<(&Input, SlideWork)> =
+            self.usable.iter().filter_map(|input| Some((input, input.slide?))).collect();
+        let each = (MOST_WINDOWS / slides.len().max(1)).max(FEWEST_WINDOWS);
+        // Of many slides a few are learned from.
+        let every = (slides.len() * each).div_ceil(MOST_WINDOWS.max(each)).max(1);
+        for (number, (input, work)) in slides.into_iter().step_by(every).enumerate() {
+            let seed = context.seed.wrapping_add(number as u64);
+            schooling.add_slide(slide::windows::of_input(input, work, (each, seed), context)?);
+        }
+        if schooling.pictures.is_empty() {
+            return Err(Error::input("there is no tissue to learn from"));
+        }
+        Ok(schooling)
     }
 
     /// Which pictures are trained on, in their order.
     pub fn chosen_to_train_on(&self, seed: u64) -> Vec<&Input> {
-        let bytes: Vec<u64> = self.usable.iter().map(|input| 3 * input.size.area_px() as u64).collect();
-        training_sample(&bytes, seed).into_iter().map(|index| &self.usable[index]).collect()
+        let pictures: Vec<&Input> = self.usable.iter().filter(|input| input.slide.is_none()).collect();
+        let bytes: Vec<u64> = pictures.iter().map(|input| 3 * input.size.area_px() as u64).collect();
+        training_sample(&bytes, seed).into_iter().map(|index| pictures[index]).collect()
+    }
+
+    /// Slides whose windows may be trained on.
+    pub fn slides(&self) -> impl Iterator<Item = &Input> {
+        self.usable.iter().filter(|input| input.slide.is_some())
     }
 
     /// Names, contents and resolutions of all pictures, as one text.
@@ -156,10 +218,13 @@ fn survey_one(
     config: &ConfigFile,
     context: &Context<'_>,
 ) -> Result<Input> {
+    if let Some(input) = slide::input::survey(path, mpp, context)? {
+        return Ok(input);
+    }
     let picture = read_picture(path, &ReadSettings { budget: context.budget })?;
     check(&picture, config).map_err(|error| error.at(path))?;
     let Picture { name, path, size, sha256, warnings, .. } = picture;
-    Ok(Input { name, path, sha256, size, mpp: mpp.or(picture.mpp), warnings })
+    Ok(Input { name, path, sha256, size, mpp: mpp.or(picture.mpp), warnings, slide: None })
 }
 
 /// Whether nuclei can be sought in a picture at all.

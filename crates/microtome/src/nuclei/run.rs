@@ -10,6 +10,7 @@ use super::folder::{PictureDone, RunFolder};
 use super::inputs::{Input, Inputs, Skipped};
 use super::model::{Model, ModelRecord};
 use super::segmenter::{Segmentation, Segmenter};
+use super::slide::segment::segment_slide;
 use super::summary::{self, Stages};
 use super::teaching::{CheckpointFolder, beside};
 use super::{best, summary::Curve};
@@ -170,10 +171,12 @@ fn teach(
     checkpoints: &CheckpointFolder,
     context: &Context<'_>,
 ) -> Result<(Model, Taught)> {
-    let pictures = inputs.to_train_on(context)?;
+    let schooling = inputs.to_train_on(context)?;
     let taught = match request.config.method {
-        Method::Contrastive => contrastive::learn(&pictures, &request.config, checkpoints, context)?,
-        _ => best::learn(&pictures, &request.config, checkpoints, context)?,
+        Method::Contrastive => {
+            contrastive::learn(&schooling.pictures, &request.config, checkpoints, context)?
+        }
+        _ => best::learn(&schooling, &request.config, checkpoints, context)?,
     };
     let (channel, inverted) = sense(taught.choice.as_ref());
     let record = ModelRecord {
@@ -193,9 +196,9 @@ fn sense(choice: Option<&Choice>) -> (usize, bool) {
     choice.map_or((0, false), |choice| (choice.chosen.channel, choice.chosen.inverted))
 }
 
-/// SHA-256 of each picture that is trained on, by name.
+/// SHA-256 of each picture that is trained on, and of the ends of slides, by name.
 fn trained_on(inputs: &Inputs, context: &Context<'_>) -> BTreeMap<String, String> {
-    let chosen = inputs.chosen_to_train_on(context.seed).into_iter();
+    let chosen = inputs.chosen_to_train_on(context.seed).into_iter().chain(inputs.slides());
     chosen.map(|input| (input.name.clone(), input.sha256.clone())).collect()
 }
 
@@ -218,31 +221,55 @@ fn finish(
     mut stages: Stages,
     context: &Context<'_>,
 ) -> Result<Outcome> {
-    context.progress().begin("segmenting", inputs.usable.len());
-    let done = AtomicUsize::new(0);
-    let results: Vec<Result<PictureDone>> = inputs
-        .usable
-        .par_iter()
-        .enumerate()
-        .map(|(index, input)| {
-            context.check_cancelled()?;
-            let result = segment_one(folder, &inputs, input, index, segmenter, context);
-            let done = 1 + done.fetch_add(1, Ordering::Relaxed);
-            context.progress().advance(done, &input.name);
-            result
-        })
-        .collect();
-    context.progress().end();
+    let results = segment_all(folder, &inputs, segmenter, context);
     context.check_cancelled()?;
     stages.done("segmenting");
     let pictures = put_failures_aside(&mut inputs, results, context)?;
     summary::write(folder, request, &inputs, &pictures, model, curve.as_ref(), stages, context)?;
     Ok(Outcome {
         pictures: pictures.len(),
-        nuclei: pictures.iter().map(|picture| picture.areas_px.len()).sum(),
+        nuclei: pictures.iter().map(|picture| picture.nuclei).sum(),
         skipped: inputs.skipped,
         report: Some(folder.path().join("report.html")),
     })
+}
+
+/// Pictures several at a time, then slides one after the other, in the order of the inputs.
+fn segment_all(
+    folder: &RunFolder,
+    inputs: &Inputs,
+    segmenter: &Segmenter,
+    context: &Context<'_>,
+) -> Vec<Result<PictureDone>> {
+    let pictures = inputs.usable.iter().filter(|input| input.slide.is_none()).count();
+    if pictures > 0 {
+        context.progress().begin("segmenting", pictures);
+    }
+    let done = AtomicUsize::new(0);
+    let segment_picture = |(index, input): (usize, &Input)| {
+        let is_picture = input.slide.is_none();
+        is_picture.then(|| {
+            context.check_cancelled()?;
+            let result = segment_one(folder, inputs, input, index, segmenter, context);
+            let done = 1 + done.fetch_add(1, Ordering::Relaxed);
+            context.progress().advance(done, &input.name);
+            result
+        })
+    };
+    let results: Vec<Option<Result<PictureDone>>> =
+        inputs.usable.par_iter().enumerate().map(segment_picture).collect();
+    if pictures > 0 {
+        context.progress().end();
+    }
+    let slides = inputs.usable.iter().zip(results).map(|(input, result)| match (input.slide, result) {
+        (Some(work), _) => {
+            context.check_cancelled()?;
+            segment_slide(folder, input, work, segmenter, context)
+        }
+        (None, Some(result)) => result,
+        (None, None) => Err(Error::bug("a picture was passed over")),
+    });
+    slides.collect()
 }
 
 /// A picture that became unreadable is skipped like one that always was; an output that cannot be written ends the run.
@@ -283,20 +310,31 @@ fn segment_one(
     }
     let picture = inputs.read(input, context)?;
     let found = segmenter.segment(&picture, input.mpp);
-    let labels = write_files(folder.path(), input, &picture, &found)?;
+    let (labels, files) = write_files(folder.path(), input, &picture, &found)?;
     let done = PictureDone {
         sha256: input.sha256.clone(),
         rows: export::csv::rows_of_picture(&input.name, input.mpp, &found.nuclei)?,
+        rows_file: None,
+        nuclei: found.nuclei.len(),
+        examined_px: input.size.area_px() as f64,
+        warnings: if found.nuclei.is_empty() { vec!["no nucleus was found".to_owned()] } else { Vec::new() },
+        files,
         areas_px: found.nuclei.iter().map(|nucleus| nucleus.region.area_px).collect(),
         mean_confidence: mean(found.nuclei.iter().map(|nucleus| nucleus.mean_confidence)),
-        labels,
+        labels: Some(labels),
         thumbnails: (index < MOST_PICTURES_SHOWN).then(|| thumbnails(&picture, &found)).transpose()?,
     };
     folder.note_done(&input.name, &done)?;
     Ok(done)
 }
 
-fn write_files(out: &Path, input: &Input, picture: &Picture, found: &Segmentation) -> Result<String> {
+/// Writes the files of a picture; gives the label map's, and all, from the output folder.
+fn write_files(
+    out: &Path,
+    input: &Input,
+    picture: &Picture,
+    found: &Segmentation,
+) -> Result<(String, Vec<String>)> {
     let (name, size) = (&input.name, picture.size);
     let labels = export::labels::write_labels(&out.join("labels"), name, &found.labels)?;
     export::confidence::write_confidence(&out.join("confidence"), name, size, &found.confidence.values)?;
@@ -304,8 +342,14 @@ fn write_files(out: &Path, input: &Input, picture: &Picture, found: &Segmentatio
     let described =
         export::geojson::GeoJsonPicture { sha256: &input.sha256, mpp: input.mpp, labels: &found.labels };
     export::geojson::write_geojson(&out.join("geojson"), name, described, &found.nuclei)?;
-    let file = labels.file_name().unwrap_or_default().to_string_lossy();
-    Ok(format!("labels/{file}"))
+    let labels = format!("labels/{}", labels.file_name().unwrap_or_default().to_string_lossy());
+    let files = vec![
+        labels.clone(),
+        format!("confidence/{name}.png"),
+        format!("overlays/{name}.png"),
+        format!("geojson/{name}.geojson"),
+    ];
+    Ok((labels, files))
 }
 
 fn thumbnails(picture: &Picture, found: &Segmentation) -> Result<[String; 3]> {

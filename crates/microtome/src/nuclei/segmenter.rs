@@ -2,13 +2,14 @@
 
 use super::best::{self, BestCalibration};
 use super::choice::Sense;
-use super::confidence::ConfidenceMap;
+use super::confidence::{ConfidenceMap, Part};
 use super::config::{ConfigFile, Method};
 use super::instances::{InstancesConfig, instances};
 use super::measure::{Nucleus, measure};
 use super::model::Model;
 use super::stain::{StainCalibration, StainConfig};
 use microtome_kernels::Labels;
+use microtome_nets::confidence::REACH_PX as NETWORK_REACH_PX;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_slide::{MicronsPerPixel, Picture};
 use microtome_vault::{Error, Result};
@@ -73,23 +74,38 @@ impl Segmenter {
         }
     }
 
-    /// How sure the method is of a nucleus at each pixel of a picture, or of a window of a slide.
-    pub fn confidence(&self, picture: &Picture, calibration: &Calibration) -> ConfidenceMap {
+    /// How far around a place the method looks, in pixels, in a picture of resolution `mpp`.
+    pub fn reach_px(&self, mpp: Option<MicronsPerPixel>) -> usize {
+        match &self.engine {
+            Engine::Stain => StainCalibration::reach_px(&self.stain),
+            Engine::Contrastive { .. } => NETWORK_REACH_PX,
+            Engine::Best { .. } => BestCalibration::reach_px(&self.stain, mpp),
+        }
+    }
+
+    /// How sure the method is of a nucleus at each pixel of a part of a picture, or of a window of a slide. What lies
+    /// around the part is looked at as far as [`Self::reach_px`].
+    pub fn confidence(&self, picture: &Picture, part: Part, calibration: &Calibration) -> ConfidenceMap {
         match (&self.engine, calibration) {
             (Engine::Contrastive { network, channel, inverted }, _) => {
-                channel_confidence(network, picture, *channel, *inverted)
+                channel_confidence(network, picture, part, *channel, *inverted)
             }
             (Engine::Best { network }, Calibration::Best(calibration)) => {
-                calibration.confidence(network, picture)
+                calibration.confidence(network, picture, part)
             }
-            (_, calibration) => calibration.stain().confidence(picture),
+            (_, calibration) => calibration.stain().confidence(picture, part),
         }
+    }
+
+    /// How nuclei are made of confidence.
+    pub fn instances_config(&self) -> &InstancesConfig {
+        &self.instances
     }
 
     /// Cuts the nuclei out of a picture of the given resolution.
     pub fn segment(&self, picture: &Picture, mpp: Option<MicronsPerPixel>) -> Segmentation {
         let calibration = self.calibrate(std::slice::from_ref(picture));
-        let confidence = self.confidence(picture, &calibration);
+        let confidence = self.confidence(picture, Part::whole(picture.size), &calibration);
         let labels = instances(&confidence, mpp, &self.instances);
         let nuclei = measure(&labels, &picture.rgb, &confidence.values, &calibration.stain().matrix);
         Segmentation { confidence, labels, nuclei }
@@ -118,6 +134,7 @@ impl Calibration {
 fn channel_confidence(
     network: &FoldedNetwork,
     picture: &Picture,
+    part: Part,
     channel: usize,
     inverted: bool,
 ) -> ConfidenceMap {
@@ -128,7 +145,7 @@ fn channel_confidence(
     if inverted {
         values.iter_mut().for_each(|value| *value = 1.0 - *value);
     }
-    ConfidenceMap { size: picture.size, values }
+    ConfidenceMap { size: part.size, values: part.cut(values, picture.size, 1) }
 }
 
 /// The mask of every channel and sense that a contrastive model offers, for the oracle that scoring shows beside our

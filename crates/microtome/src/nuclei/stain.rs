@@ -4,9 +4,9 @@
 //! Colour deconvolution gives haematoxylin; smoothed a little, thresholded by Otsu; opened, holes filled. Instances are
 //! made of the confidence map as for every method (`super::instances`).
 
-use super::confidence::ConfidenceMap;
-use microtome_kernels::gaussian::gaussian_blur;
-use microtome_kernels::stain::{MacenkoSettings, StainMatrix, concentrations, macenko};
+use super::confidence::{ConfidenceMap, Part};
+use microtome_kernels::gaussian::{gaussian_blur, reach_px};
+use microtome_kernels::stain::{MacenkoSettings, StainMatrix, concentration, macenko};
 use microtome_kernels::threshold::{otsu, separability};
 use microtome_slide::Picture;
 use rayon::prelude::*;
@@ -101,17 +101,21 @@ impl StainCalibration {
 
     /// Haematoxylin's concentration in optical density, smoothed; row-major.
     pub fn haematoxylin(&self, picture: &Picture) -> Vec<f32> {
-        let [haematoxylin, ..] = concentrations(&picture.rgb, &self.matrix);
-        gaussian_blur(&haematoxylin, picture.size, self.smoothing_px)
+        gaussian_blur(&concentration(&picture.rgb, &self.matrix, 0), picture.size, self.smoothing_px)
     }
 
-    /// How sure the stain is of a nucleus at each pixel.
-    pub fn confidence(&self, picture: &Picture) -> ConfidenceMap {
+    /// How sure the stain is of a nucleus at each pixel of a part of a picture.
+    pub fn confidence(&self, picture: &Picture, part: Part) -> ConfidenceMap {
         let values = match self.slope {
-            None => vec![0.0; picture.size.area_px()],
-            Some(slope) => slope.confidence(&self.haematoxylin(picture)),
+            None => vec![0.0; part.size.area_px()],
+            Some(slope) => slope.confidence(&part.cut(self.haematoxylin(picture), picture.size, 1)),
         };
-        ConfidenceMap { size: picture.size, values }
+        ConfidenceMap { size: part.size, values }
+    }
+
+    /// How far around a place the stain looks, in pixels.
+    pub fn reach_px(config: &StainConfig) -> usize {
+        reach_px(config.smoothing_px)
     }
 }
 

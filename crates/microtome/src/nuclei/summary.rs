@@ -168,7 +168,7 @@ pub(super) fn write(
     mut stages: Stages,
     context: &Context<'_>,
 ) -> Result<()> {
-    write_csv(folder.path(), pictures.iter().map(|picture| Ok(picture.rows.as_str())))?;
+    write_csv(folder.path(), pictures.iter().flat_map(|picture| folder.rows(picture)))?;
     stages.done("table");
     let model = model.map(|path| model_json(folder.path(), path)).transpose()?;
     write_report(folder.path(), &report(request, inputs, pictures, model.as_ref(), curve, &stages, context))?;
@@ -209,19 +209,18 @@ fn report(
             .collect(),
         warnings: context.warnings(),
         files: files(model),
-        example_labels: pictures.first().map(|picture| picture.labels.clone()),
+        example_labels: pictures.iter().find_map(|picture| picture.labels.clone()),
     }
 }
 
 fn picture_report((input, picture): (&Input, &PictureDone)) -> PictureReport {
-    let mut warnings = input.warnings.clone();
-    if picture.areas_px.is_empty() {
-        warnings.push("no nucleus was found".to_owned());
-    }
+    let warnings = input.warnings.iter().chain(&picture.warnings).cloned().collect();
     PictureReport {
         name: input.name.clone(),
         size: input.size,
         mpp: input.mpp,
+        nuclei: picture.nuclei,
+        examined_px: picture.examined_px,
         areas_px: picture.areas_px.clone(),
         mean_confidence: picture.mean_confidence,
         warnings,
@@ -323,7 +322,7 @@ fn input_json((input, picture): (&Input, &PictureDone)) -> InputJson {
         width_px: input.size.width_px,
         height_px: input.size.height_px,
         mpp: input.mpp.map(|mpp| mpp.microns()),
-        nuclei: picture.areas_px.len(),
-        warnings: input.warnings.clone(),
+        nuclei: picture.nuclei,
+        warnings: input.warnings.iter().chain(&picture.warnings).cloned().collect(),
     }
 }

@@ -66,7 +66,11 @@ pub struct PictureReport {
     pub size: Size,
     /// Its resolution, if known.
     pub mpp: Option<MicronsPerPixel>,
-    /// Number of pixels of each nucleus, in any order: their number is that of the nuclei.
+    /// Number of nuclei.
+    pub nuclei: usize,
+    /// Pixels that were examined: all, or those of a slide's tissue.
+    pub examined_px: f64,
+    /// Number of pixels of each nucleus, or of an even sample of them, in any order.
     pub areas_px: Vec<usize>,
     /// Mean over the nuclei of their mean confidence, 0 to 1; none without nuclei.
     pub mean_confidence: Option<f64>,
@@ -195,6 +199,8 @@ mod tests {
             name: name.into(),
             size: Size::new(1000, 1000),
             mpp: mpp.map(|mpp| MicronsPerPixel::new(mpp).unwrap()),
+            nuclei: 4,
+            examined_px: 1e6,
             areas_px: vec![100, 200, 300, 400],
             mean_confidence: Some(0.875),
             warnings: vec![],

@@ -120,7 +120,7 @@ impl<'data> Row<'data> {
             is_shown,
             extent: extent(picture),
             mpp: picture.mpp.map_or_else(dash, |mpp| significant(mpp.microns())),
-            nuclei: grouped(picture.areas_px.len()),
+            nuclei: grouped(picture.nuclei),
             density: density_per_mm2(std::slice::from_ref(picture)).map_or_else(dash, significant),
             median_area: median_area(picture).unwrap_or_else(dash),
             confidence: picture.mean_confidence.map_or_else(dash, |mean| format!("{mean:.2}")),
@@ -155,7 +155,7 @@ impl CandidateRow {
 }
 
 fn facts(pictures: &[PictureReport]) -> Vec<Fact> {
-    let nuclei = pictures.iter().map(|picture| picture.areas_px.len()).sum();
+    let nuclei = pictures.iter().map(|picture| picture.nuclei).sum();
     let (areas, unit) = all_areas(pictures);
     let mut facts = vec![
         Fact {
@@ -176,14 +176,14 @@ fn facts(pictures: &[PictureReport]) -> Vec<Fact> {
     facts
 }
 
-/// Nuclei per mm² over all pictures together; none unless the resolution of each is known.
+/// Nuclei per mm² (of tissue, for slides) over all pictures together; none unless the resolution of each is known.
 fn density_per_mm2(pictures: &[PictureReport]) -> Option<f64> {
     let mm2 = |picture: &PictureReport| {
         let mm = picture.mpp?.microns() / 1000.0;
-        Some(picture.size.area_px() as f64 * mm * mm)
+        Some(picture.examined_px * mm * mm)
     };
     let area_mm2 = pictures.iter().map(mm2).sum::<Option<f64>>()?;
-    let nuclei: usize = pictures.iter().map(|picture| picture.areas_px.len()).sum();
+    let nuclei: usize = pictures.iter().map(|picture| picture.nuclei).sum();
     (area_mm2 > 0.0).then(|| nuclei as f64 / area_mm2)
 }
 
@@ -233,7 +233,7 @@ fn figures(pictures: &[PictureReport]) -> Vec<Figure<'_>> {
 }
 
 fn summary(picture: &PictureReport) -> String {
-    let nuclei = counted(picture.areas_px.len(), "nucleus", "nuclei");
+    let nuclei = counted(picture.nuclei, "nucleus", "nuclei");
     let area = median_area(picture).map(|area| format!("median area {area}"));
     let confidence = picture.mean_confidence.map(|mean| format!("mean confidence {mean:.2}"));
     [Some(nuclei), area, confidence].into_iter().flatten().collect::<Vec<_>>().join(" · ")

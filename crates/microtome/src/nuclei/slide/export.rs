@@ -1,0 +1,306 @@
+//! What is written of a slide: put together from the records of its tiles, one after the other, so that memory does not grow
+//! with the number of nuclei.
+
+use super::record;
+use super::tile::{Outlined, TileFound};
+use crate::context::Context;
+use crate::export::csv::rows_of_picture;
+use crate::export::geojson::GeoJsonWriter;
+use crate::export::overlay::{draw_outlines, draw_tissue};
+use crate::export::png::{Samples, write_png};
+use crate::export::{density, file_in};
+use crate::nuclei::inputs::Input;
+use crate::nuclei::measure::Nucleus;
+use microtome_kernels::contours::{Polygon, Vertex, outline};
+use microtome_kernels::region::PixelBox;
+use microtome_kernels::{Labels, Size};
+use microtome_slide::overview::Overview;
+use microtome_slide::{MicronsPerPixel, PointInLevel, RectangleInLevel, Slide, TilePlan, TissueMask};
+use microtome_vault::disk::AtomicWriter;
+use microtome_vault::{Error, Result};
+use rayon::prelude::*;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Longer side of the overlay, in pixels.
+const OVERLAY_PX: usize = 3000;
+/// Areas that are kept for the report's histogram, at most.
+const MOST_AREAS: usize = 100_000;
+/// Nuclei whose rows are made at a time.
+const BLOCK: usize = 4096;
+
+/// What is known of a slide once its files are written.
+pub struct SlideSummary {
+    /// Number of nuclei.
+    pub nuclei: usize,
+    /// Areas of nuclei in pixels of level 0, an even sample of them.
+    pub areas_px: Vec<usize>,
+    /// Mean over the nuclei of their mean confidence.
+    pub mean_confidence: Option<f64>,
+    /// Tiles of the file that could not be read, and why the first could not.
+    pub unreadable: Option<(usize, String)>,
+    /// Pieces of things too wide to be nuclei.
+    pub cut: usize,
+    /// The overlay: picture, confidence and picture with outlines.
+    pub overlay: Overlay,
+}
+
+/// The slide in small, with what was found.
+pub struct Overlay {
+    /// Extent.
+    pub size: Size,
+    /// The slide.
+    pub rgb: Vec<u8>,
+    /// Confidence, 0 to 1.
+    pub confidence: Vec<f32>,
+    /// Nuclei, as far as they are seen at this scale.
+    pub labels: Labels,
+    downsample: f64,
+}
+
+/// Where the files of a slide go.
+pub struct SlideFiles {
+    /// Outlines and measurements.
+    pub geojson: PathBuf,
+    /// Rows of the table, without a header.
+    pub rows: PathBuf,
+    /// Picture with outlines.
+    pub overlay: PathBuf,
+    /// Nuclei per mm².
+    pub density: PathBuf,
+}
+
+impl SlideFiles {
+    /// The files of the slide `name` in the run's folder `out`, rows in the folder of its state.
+    ///
+    /// # Errors
+    /// `Usage` when the name cannot be that of a file.
+    pub fn of(out: &Path, state: &Path, name: &str) -> Result<Self> {
+        Ok(Self {
+            geojson: file_in(&out.join("geojson"), name, "geojson")?,
+            rows: file_in(state, name, "csv")?,
+            overlay: file_in(&out.join("overlays"), name, "png")?,
+            density: file_in(&out.join("density"), name, "png")?,
+        })
+    }
+}
+
+/// A slide whose tiles are all done.
+pub struct DoneTiles<'a> {
+    /// The slide.
+    pub slide: &'a Slide,
+    /// Its input.
+    pub input: &'a Input,
+    /// Its tiles.
+    pub plan: &'a TilePlan,
+    /// Its tissue.
+    pub tissue: &'a TissueMask,
+    /// The record of each tile.
+    pub records: &'a [PathBuf],
+    /// Identifies the run.
+    pub key: &'a str,
+}
+
+impl DoneTiles<'_> {
+    /// Writes the slide's files.
+    ///
+    /// # Errors
+    /// `Io` when the disk refuses, or a record was removed; `Cancelled`.
+    pub fn write(&self, files: &SlideFiles, context: &Context<'_>) -> Result<SlideSummary> {
+        let longest = self.slide.levels[0].size.width_px.max(self.slide.levels[0].size.height_px);
+        let downsample = (longest as f64 / OVERLAY_PX as f64).max(1.0);
+        let overview = Overview::of(self.slide, downsample, context.budget)?;
+        let mut totals = Totals::new(Overlay::of(overview));
+        let mut density = density::Density::new(self.slide.levels[0].size, self.input.mpp);
+        let mut geojson = GeoJsonWriter::create(&files.geojson, &self.input.sha256, self.input.mpp)?;
+        let mut rows = AtomicWriter::create(&files.rows)?;
+        context.progress().begin(&format!("writing {}", self.input.name), self.records.len());
+        for (index, (tile, path)) in self.plan.tiles.iter().zip(self.records).enumerate() {
+            context.check_cancelled()?;
+            let mut found = record::read(path, self.key).ok_or_else(|| {
+                Error::new(microtome_vault::Fault::Io, "the record of a tile was removed or changed")
+                    .at(path)
+                    .advise("the same command does that tile again")
+            })?;
+            // Numbers run over the slide.
+            for one in &mut found.nuclei {
+                totals.nuclei += 1;
+                one.nucleus.id = u32::try_from(totals.nuclei)
+                    .map_err(|_| Error::limit("a slide of more than four thousand million nuclei"))?;
+            }
+            totals.overlay.draw(&found, tile.core, self.plan.downsample);
+            for block in found.nuclei.chunks(BLOCK) {
+                let in_level0 = |one: &Outlined| in_level0(one, self.plan.downsample);
+                geojson.push(block, in_level0)?;
+                let nuclei: Vec<Nucleus> = block.par_iter().map(|one| in_level0(one).0).collect();
+                let text = rows_of_picture(&self.input.name, self.input.mpp, &nuclei)?;
+                rows.write_all(text.as_bytes())
+                    .map_err(|error| Error::io("writing", &error).at(&files.rows))?;
+                nuclei.iter().for_each(|nucleus| density.add(nucleus));
+                totals.add(&nuclei);
+            }
+            totals.note(found.unreadable, found.cut);
+            context.progress().advance(index + 1, "");
+        }
+        context.progress().end();
+        geojson.finish()?;
+        rows.commit()?;
+        density.write(&files.density, &totals.overlay.rgb, totals.overlay.size, self.tissue)?;
+        let drawn = draw_outlines(&totals.overlay.rgb, &totals.overlay.labels, 1)?;
+        let drawn = draw_tissue(drawn, totals.overlay.size, |x, y| {
+            let at = |cell: usize| (cell as f64 + 0.5) * totals.overlay.downsample;
+            self.tissue.holds(at(x), at(y))
+        });
+        write_png(&files.overlay, totals.overlay.size, Samples::Rgb8(&drawn))?;
+        Ok(totals.summary())
+    }
+}
+
+/// What is added up over the tiles.
+struct Totals {
+    nuclei: usize,
+    areas_px: Vec<usize>,
+    /// Of how many nuclei the area of one is kept.
+    every: usize,
+    counted: usize,
+    confidence: f64,
+    unreadable: Option<(usize, String)>,
+    cut: usize,
+    overlay: Overlay,
+}
+
+impl Totals {
+    fn new(overlay: Overlay) -> Self {
+        let (areas_px, unreadable) = (Vec::new(), None);
+        Self { nuclei: 0, areas_px, every: 1, counted: 0, confidence: 0.0, unreadable, cut: 0, overlay }
+    }
+
+    fn add(&mut self, nuclei: &[Nucleus]) {
+        for nucleus in nuclei {
+            self.confidence += nucleus.mean_confidence;
+            if self.counted.is_multiple_of(self.every) {
+                self.areas_px.push(nucleus.region.area_px);
+            }
+            self.counted += 1;
+            if self.areas_px.len() > MOST_AREAS {
+                // Every other one of an even sample is an even sample.
+                self.areas_px = self.areas_px.iter().copied().step_by(2).collect();
+                self.every *= 2;
+            }
+        }
+    }
+
+    fn note(&mut self, unreadable: Option<(usize, String)>, cut: usize) {
+        self.cut += cut;
+        self.unreadable = match (self.unreadable.take(), unreadable) {
+            (Some((before, reason)), Some((now, _))) => Some((before + now, reason)),
+            (before, now) => before.or(now),
+        };
+    }
+
+    fn summary(self) -> SlideSummary {
+        SlideSummary {
+            nuclei: self.nuclei,
+            areas_px: self.areas_px,
+            mean_confidence: (self.nuclei > 0).then(|| self.confidence / self.nuclei as f64),
+            unreadable: self.unreadable,
+            cut: self.cut,
+            overlay: self.overlay,
+        }
+    }
+}
+
+impl Overlay {
+    fn of(overview: Overview) -> Self {
+        let Overview { size, rgb, downsample, .. } = overview;
+        let labels = Labels::background(size);
+        Self { size, rgb, confidence: vec![0.0; size.area_px()], labels, downsample }
+    }
+
+    /// Draws what was found in a tile of a level.
+    fn draw(&mut self, found: &TileFound, core: RectangleInLevel, downsample: f64) {
+        let scale = downsample / self.downsample;
+        let first = |start: i64| (start as f64 * scale).ceil() as usize;
+        let columns = first(core.corner.x_px)
+            ..first(core.corner.x_px + core.size.width_px as i64).min(self.size.width_px);
+        let rows = first(core.corner.y_px)
+            ..first(core.corner.y_px + core.size.height_px as i64).min(self.size.height_px);
+        for y in rows {
+            for x in columns.clone() {
+                let at = |cell: usize, start: i64, length: usize| {
+                    ((cell as f64 / scale) as usize).saturating_sub(start as usize).min(length - 1)
+                };
+                let from = core.size.index(
+                    at(x, core.corner.x_px, core.size.width_px),
+                    at(y, core.corner.y_px, core.size.height_px),
+                );
+                let confidence = found.confidence.get(from).copied().unwrap_or(0);
+                self.confidence[self.size.index(x, y)] = f32::from(confidence) / 255.0;
+            }
+        }
+        found.nuclei.iter().for_each(|one| self.draw_nucleus(one, scale));
+    }
+
+    fn draw_nucleus(&mut self, one: &Outlined, scale: f64) {
+        let bounds = one.nucleus.region.bounds;
+        let width_px = bounds.max_x_px - bounds.min_x_px;
+        for (at, _) in one.mask.iter().enumerate().filter(|(_, is)| **is) {
+            let cell = |position: usize| ((position as f64 + 0.5) * scale) as usize;
+            let (x, y) = (cell(bounds.min_x_px + at % width_px), cell(bounds.min_y_px + at / width_px));
+            if x < self.size.width_px && y < self.size.height_px {
+                self.labels.ids[self.size.index(x, y)] = one.nucleus.id;
+            }
+        }
+    }
+}
+
+/// A nucleus and its outline in pixels of level 0, of which those of its level are `downsample` wide.
+fn in_level0(one: &Outlined, downsample: f64) -> (Nucleus, Vec<Polygon>) {
+    let bounds = one.nucleus.region.bounds;
+    let corner = PointInLevel::new(bounds.min_x_px as i64, bounds.min_y_px as i64);
+    let size = Size::new(bounds.max_x_px - bounds.min_x_px, bounds.max_y_px - bounds.min_y_px);
+    let labels = Labels { size, ids: one.mask.iter().map(|is| u32::from(*is)).collect() };
+    let mut region = one.nucleus.region.clone();
+    region.id = 1;
+    region.bounds = PixelBox { min_x_px: 0, min_y_px: 0, max_x_px: size.width_px, max_y_px: size.height_px };
+    let scaled = |vertex: i32, start: i64| ((i64::from(vertex) + start) as f64 * downsample).round() as i32;
+    let moved = |ring: Vec<Vertex>| -> Vec<Vertex> {
+        let move_one = |v: Vertex| Vertex { x: scaled(v.x, corner.x_px), y: scaled(v.y, corner.y_px) };
+        ring.into_iter().map(move_one).collect()
+    };
+    let polygons = outline(&labels, &region).into_iter();
+    let polygons = polygons.map(|Polygon { outer, holes }| Polygon {
+        outer: moved(outer),
+        holes: holes.into_iter().map(moved).collect(),
+    });
+    (scaled_nucleus(&one.nucleus, downsample), polygons.collect())
+}
+
+/// Measurements in pixels of level 0.
+fn scaled_nucleus(nucleus: &Nucleus, downsample: f64) -> Nucleus {
+    let mut scaled = nucleus.clone();
+    if downsample == 1.0 {
+        return scaled;
+    }
+    let region = &mut scaled.region;
+    let corner = |at: usize| (at as f64 * downsample).round() as usize;
+    region.area_px = (region.area_px as f64 * downsample * downsample).round() as usize;
+    // Regions count from the centre of the first pixel.
+    region.centroid_x_px = (region.centroid_x_px + 0.5) * downsample - 0.5;
+    region.centroid_y_px = (region.centroid_y_px + 0.5) * downsample - 0.5;
+    region.perimeter_px *= downsample;
+    region.major_axis_px *= downsample;
+    region.minor_axis_px *= downsample;
+    region.bounds = PixelBox {
+        min_x_px: corner(region.bounds.min_x_px),
+        min_y_px: corner(region.bounds.min_y_px),
+        max_x_px: corner(region.bounds.max_x_px),
+        max_y_px: corner(region.bounds.max_y_px),
+    };
+    scaled
+}
+
+/// The resolution of a level.
+pub fn mpp_of_level(mpp: Option<MicronsPerPixel>, plan: &TilePlan) -> Option<MicronsPerPixel> {
+    mpp.map(|mpp| mpp.of_level(plan.downsample))
+}

@@ -1,0 +1,71 @@
+//! Which files are slides, and how they are worked on.
+
+use crate::context::Context;
+use crate::nuclei::inputs::Input;
+use microtome_slide::plan::nearest_level;
+use microtome_slide::{MicronsPerPixel, Slide};
+use microtome_vault::{Error, Result, checksum, disk};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// The resolution that nuclei are sought at, where a slide is finer: that of an objective of 40×.
+const FINEST_MPP: f64 = 0.25;
+/// Larger pictures are worked on tile by tile, as slides.
+const LARGEST_PICTURE_PX: usize = 64_000_000;
+/// Bytes at both ends of a file that tell it from others.
+const END_BYTES: u64 = 1 << 20;
+
+/// How a slide is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlideWork {
+    /// The level that nuclei are sought in.
+    pub level: usize,
+}
+
+/// The input that a file is, if it is a slide: it has levels, is a scanner's, or is too large for a picture.
+///
+/// # Errors
+/// `Input` when it is a slide whose resolution is not stated anywhere.
+pub fn survey(path: &Path, mpp: Option<MicronsPerPixel>, context: &Context<'_>) -> Result<Option<Input>> {
+    // What is no slide is for the reader of pictures to judge.
+    let Ok(slide) = Slide::open(path, context.budget) else { return Ok(None) };
+    let is_large = slide.levels[0].size.area_px() > LARGEST_PICTURE_PX;
+    if !is_large && !slide.is_pyramid() {
+        return Ok(None);
+    }
+    let Some(of_level0) = mpp.or(slide.mpp) else {
+        if !is_large {
+            return Ok(None);
+        }
+        return Err(Error::input("the slide does not state how many µm a pixel is wide")
+            .advise("state it with --mpp: about 0.25 for an objective of 40×, 0.5 for 20×")
+            .at(path));
+    };
+    let wanted = MicronsPerPixel::new(FINEST_MPP.max(of_level0.microns()))?;
+    let level = nearest_level(&slide, of_level0, wanted);
+    Ok(Some(Input {
+        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        path: path.to_owned(),
+        sha256: fingerprint(path)?,
+        size: slide.levels[0].size,
+        mpp: Some(of_level0),
+        warnings: slide.warnings.clone(),
+        slide: Some(SlideWork { level }),
+    }))
+}
+
+/// What tells a slide's file from others without reading all of it: SHA-256 of its length and both its ends.
+///
+/// # Errors
+/// Those of reading.
+pub fn fingerprint(path: &Path) -> Result<String> {
+    let failed = |error: std::io::Error| Error::io("reading", &error).at(path);
+    let mut file = disk::open_file(path)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut bytes = length.to_le_bytes().to_vec();
+    for start in [0, length.saturating_sub(END_BYTES)] {
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        (&mut file).take(END_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    Ok(checksum::sha256_hex(&bytes))
+}

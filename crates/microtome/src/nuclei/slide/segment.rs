@@ -1,0 +1,207 @@
+//! All tiles of a slide, several at a time.
+
+use super::export::{DoneTiles, SlideFiles, SlideSummary, mpp_of_level};
+use super::input::SlideWork;
+use super::record;
+use super::tile::TileWork;
+use super::windows::{tissue_of, windows};
+use crate::context::Context;
+use crate::nuclei::folder::{PictureDone, RunFolder};
+use crate::nuclei::inputs::Input;
+use crate::nuclei::segmenter::Segmenter;
+use crate::report::thumbnail;
+use crate::system;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use microtome_slide::{Slide, TilePlan, TissueMask};
+use microtome_vault::{Error, Result, disk};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// Side of the cores of tiles, in pixels of the level. The larger, the less is looked at twice; a tile takes about 400 MB.
+const CORE_PX: usize = 3072;
+/// Bytes that a tile may take while it is worked on.
+const TILE_BYTES: u64 = 512 << 20;
+/// How far around tissue nuclei are believed, in pixels of its mask.
+const TISSUE_BORDER_PX: usize = 3;
+/// Windows that a method is calibrated on.
+const CALIBRATION_WINDOWS: usize = 16;
+
+/// Segments a slide: tiles that are not done yet, then the files of all.
+///
+/// # Errors
+/// Those of opening and reading it, `Limit`, `Io`, `Cancelled`.
+pub fn segment_slide(
+    folder: &RunFolder,
+    input: &Input,
+    work: SlideWork,
+    segmenter: &Segmenter,
+    context: &Context<'_>,
+) -> Result<PictureDone> {
+    if let Some(done) = folder.done(&input.name, &input.sha256) {
+        return Ok(done);
+    }
+    let slide = Slide::open(&input.path, context.budget)?;
+    let tissue = tissue_of(&slide, input, context)?;
+    let believed = tissue.widened(TISSUE_BORDER_PX);
+    let plan = TilePlan::of(&slide, work.level, CORE_PX, &believed);
+    let state = folder.slide_state(&input.name);
+    disk::create_folder_all(&state)?;
+    disk::remove_leftovers(&state)?;
+    let records: Vec<PathBuf> =
+        (0..plan.tiles.len()).map(|index| state.join(format!("tile-{index:06}"))).collect();
+    let todo: Vec<usize> =
+        (0..records.len()).filter(|index| record::read(&records[*index], folder.key()).is_none()).collect();
+    if !todo.is_empty() {
+        let mpp = mpp_of_level(input.mpp, &plan);
+        let samples = windows(&slide, work.level, input.mpp, &tissue, (CALIBRATION_WINDOWS, 0), context)?;
+        let calibration = segmenter.calibrate(&samples);
+        drop(samples);
+        let tile = TileWork {
+            slide: &slide,
+            level: work.level,
+            mpp,
+            segmenter,
+            calibration: &calibration,
+            tissue: &believed,
+            budget: context.budget,
+        };
+        do_tiles(&tile, &plan, &records, &todo, (folder.key(), &input.name), context)?;
+    }
+    let files = SlideFiles::of(folder.path(), &folder.slides_state(), &input.name)?;
+    let done = DoneTiles {
+        slide: &slide,
+        input,
+        plan: &plan,
+        tissue: &tissue,
+        records: &records,
+        key: folder.key(),
+    };
+    let summary = done.write(&files, context)?;
+    let done = picture_done(input, &slide, &tissue, &plan, summary)?;
+    folder.note_done(&input.name, &done)?;
+    disk::remove_folder_all(&state)?;
+    Ok(done)
+}
+
+/// Does the tiles `todo` and writes their records.
+fn do_tiles(
+    tile: &TileWork<'_>,
+    plan: &TilePlan,
+    records: &[PathBuf],
+    todo: &[usize],
+    (key, name): (&str, &str),
+    context: &Context<'_>,
+) -> Result<()> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let failed: Mutex<Option<Error>> = Mutex::new(None);
+    let pixels = AtomicUsize::new(0);
+    let started = Instant::now();
+    context.progress().begin(&format!("segmenting {name}"), todo.len());
+    let one_after_the_other = || {
+        while let Some(&index) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let is_over = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
+            if is_over || context.is_cancelled() {
+                return;
+            }
+            let core = plan.tiles[index].core;
+            match tile.find(core).and_then(|found| record::write(&records[index], key, &found)) {
+                Ok(()) => {
+                    let area = core.size.area_px();
+                    let pixels = area + pixels.fetch_add(area, Ordering::Relaxed);
+                    let speed = pixels as f64 / 1e6 / started.elapsed().as_secs_f64();
+                    let done = 1 + done.fetch_add(1, Ordering::Relaxed);
+                    context.progress().advance(done, &format!("{speed:.1} megapixels a second"));
+                }
+                Err(error) => {
+                    let mut failed = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+    };
+    // Threads of their own: while one reads or floods, the others keep all cores busy with arithmetic.
+    std::thread::scope(|scope| {
+        for _ in 0..at_a_time(context).min(todo.len()) {
+            scope.spawn(one_after_the_other);
+        }
+    });
+    context.progress().end();
+    match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => context.check_cancelled(),
+    }
+}
+
+/// How many tiles are worked on at a time: as many as there are threads, as far as memory goes.
+fn at_a_time(context: &Context<'_>) -> usize {
+    system::threads().clamp(1, (context.budget.bytes() / TILE_BYTES).max(1) as usize)
+}
+
+fn picture_done(
+    input: &Input,
+    slide: &Slide,
+    tissue: &TissueMask,
+    plan: &TilePlan,
+    summary: SlideSummary,
+) -> Result<PictureDone> {
+    let name = &input.name;
+    let overlay = &summary.overlay;
+    let encode = |png: Vec<u8>| BASE64.encode(png);
+    let width_px = thumbnail::WIDTH_PX;
+    let thumbnails = [
+        encode(thumbnail::thumbnail_png(&overlay.rgb, overlay.size, width_px)?),
+        encode(thumbnail::confidence_thumbnail_png(&overlay.confidence, overlay.size, width_px)?),
+        encode(thumbnail::overlay_thumbnail_png(&overlay.rgb, &overlay.labels, width_px)?),
+    ];
+    let tissue_px = tissue.area_px() as f64 * tissue.downsample * tissue.downsample;
+    Ok(PictureDone {
+        sha256: input.sha256.clone(),
+        rows: String::new(),
+        rows_file: Some(format!("{name}.csv")),
+        nuclei: summary.nuclei,
+        examined_px: tissue_px.min(slide.levels[0].size.area_px() as f64),
+        areas_px: summary.areas_px.clone(),
+        mean_confidence: summary.mean_confidence,
+        labels: None,
+        files: vec![
+            format!("geojson/{name}.geojson"),
+            format!("overlays/{name}.png"),
+            format!("density/{name}.png"),
+        ],
+        warnings: warnings(tissue, plan, &summary),
+        thumbnails: Some(thumbnails),
+    })
+}
+
+/// What is odd about a slide, and why nothing was found where nothing was.
+fn warnings(tissue: &TissueMask, plan: &TilePlan, summary: &SlideSummary) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some((count, reason)) = &summary.unreadable {
+        warnings
+            .push(format!("{count} reads of tiles failed; there the slide was taken for white ({reason})"));
+    }
+    if summary.cut > 0 {
+        warnings.push(format!(
+            "{} pieces of things wider than {} µm, which no nucleus is: look at folds, ink and clumps",
+            summary.cut,
+            super::tile::LARGEST_UM
+        ));
+    }
+    let spoilt: f64 = plan.tiles.iter().map(|tile| tile.shares.pen + tile.shares.fold).sum();
+    let share = spoilt / plan.tiles.len().max(1) as f64;
+    if share > 0.02 {
+        warnings.push(format!("{:.0} % of the tiles with tissue are pen or folded", 100.0 * share));
+    }
+    if summary.nuclei == 0 {
+        warnings.push(match tissue.area_px() {
+            0 => "no nucleus was found because no tissue was: nothing in the slide is stained as haematoxylin and eosin are"
+                .to_owned(),
+            _ => "no nucleus was found in the tissue: is it stained with haematoxylin, and is the resolution right?"
+                .to_owned(),
+        });
+    }
+    warnings
+}

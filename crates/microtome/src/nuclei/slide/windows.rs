@@ -1,0 +1,97 @@
+//! Parts of a slide's tissue that methods learn from and are calibrated on.
+
+use super::input::SlideWork;
+use crate::context::Context;
+use crate::nuclei::inputs::Input;
+use microtome_nets::random::{Purpose, stream};
+use microtome_slide::plan::PlannedTile;
+use microtome_slide::slide::SlideFormat;
+use microtome_slide::{MicronsPerPixel, Picture, Size, Slide, TilePlan, TissueMask};
+use microtome_vault::{Fault, Result};
+use rand::seq::SliceRandom;
+
+/// Side of a window, in pixels of the level.
+const WINDOW_PX: usize = 1024;
+/// Shares of tissue that windows have at least, and of pen and folds that they have at most: the first pair that any
+/// window meets.
+const DEMANDS: [(f64, f64); 3] = [(0.6, 0.05), (0.2, 0.2), (0.0, 1.0)];
+
+/// [`windows`] of the slide that an input is.
+///
+/// # Errors
+/// Those of opening it, and of [`windows`].
+pub fn of_input(
+    input: &Input,
+    work: SlideWork,
+    (count, seed): (usize, u64),
+    context: &Context<'_>,
+) -> Result<Vec<Picture>> {
+    let slide = Slide::open(&input.path, context.budget)?;
+    let tissue = tissue_of(&slide, input, context)?;
+    windows(&slide, work.level, input.mpp, &tissue, (count, seed), context)
+}
+
+/// The tissue of a slide; everything, of a picture.
+///
+/// # Errors
+/// Those of reading it.
+pub fn tissue_of(slide: &Slide, input: &Input, context: &Context<'_>) -> Result<TissueMask> {
+    if slide.format == SlideFormat::Picture {
+        return Ok(TissueMask::everything(slide.levels[0].size));
+    }
+    context.progress().begin(&format!("looking for tissue in {}", input.name), 1);
+    let (tissue, _) = TissueMask::of(slide, input.mpp, context.budget)?;
+    context.progress().end();
+    Ok(tissue)
+}
+
+/// Up to `count` windows of a level with much tissue and no artefacts, where `seed` wants them. Windows with unreadable
+/// tiles are passed over. `mpp` is the resolution of level 0.
+///
+/// # Errors
+/// `Io` when the disk refuses; `Limit` when a window exceeds the budget.
+pub fn windows(
+    slide: &Slide,
+    level: usize,
+    mpp: Option<MicronsPerPixel>,
+    tissue: &TissueMask,
+    (count, seed): (usize, u64),
+    context: &Context<'_>,
+) -> Result<Vec<Picture>> {
+    let size = slide.levels[level].size;
+    let side = Size::new(size.width_px.min(WINDOW_PX), size.height_px.min(WINDOW_PX));
+    let plan = TilePlan::of(slide, level, side.width_px.min(side.height_px), tissue);
+    let mut places = plan.tiles;
+    let whole = |tile: &PlannedTile| tile.core.size.width_px == tile.core.size.height_px;
+    if places.iter().any(whole) {
+        places.retain(whole);
+    }
+    places.shuffle(&mut stream(seed, Purpose::Windows, 0));
+    let meets = |tile: &PlannedTile, (tissue, spoilt): (f64, f64)| {
+        tile.shares.tissue >= tissue && tile.shares.pen + tile.shares.fold <= spoilt
+    };
+    // The best first, in the order of the shuffle.
+    places.sort_by_key(|tile| DEMANDS.iter().position(|demand| meets(tile, *demand)));
+    let mut windows = Vec::new();
+    for tile in places {
+        if windows.len() == count {
+            break;
+        }
+        context.check_cancelled()?;
+        match slide.region_in_level(level, tile.core, context.budget) {
+            Ok(region) if region.unreadable.is_none() => windows.push(Picture {
+                name: format!("at {}, {}", tile.core.corner.x_px, tile.core.corner.y_px),
+                path: slide.path.clone(),
+                size: region.size,
+                rgb: region.rgb,
+                mpp: mpp.map(|mpp| mpp.of_level(slide.levels[level].downsample)),
+                sha256: String::new(),
+                warnings: Vec::new(),
+            }),
+            Ok(_) => {}
+            Err(error) if error.fault() == Fault::Input => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(windows)
+}
