@@ -44,6 +44,88 @@ pub fn reach_px(sigma_px: f32) -> usize {
     (TRUNCATE_SIGMAS * f64::from(sigma_px.max(0.0)) + 0.5) as usize
 }
 
+/// A Gaussian from this standard deviation on is computed on cells of several pixels, in pixels.
+const WIDE_PX: f32 = 12.0;
+/// Standard deviation that is left for the cells, at least, in cells.
+const WIDE_CELLS: f32 = 6.0;
+
+/// A smaller picture, in cells across and down, is not divided into cells.
+const FEWEST_CELLS: usize = 8;
+
+/// How many pixels the cells of [`gaussian_blur_wide`] are wide: a window of a picture gives the picture's values if its
+/// corner is a multiple of this.
+pub fn cell_px(sigma_px: f32) -> usize {
+    match sigma_px.is_finite() && sigma_px >= WIDE_PX {
+        true => 1 << ((sigma_px / WIDE_CELLS).log2() as u32).min(5),
+        false => 1,
+    }
+}
+
+/// [`gaussian_blur`], to a thousandth of the values' range, for a time that does not grow with sigma: a wide Gaussian is
+/// computed on means of square cells, and interpolated between their centres. Cells and interpolation smooth too, by a
+/// quarter of the cell's square in variance, which is taken off.
+///
+/// # Panics
+/// As [`gaussian_blur`].
+pub fn gaussian_blur_wide(values: &[f32], size: Size, sigma_px: f32) -> Vec<f32> {
+    let cell_px = cell_px(sigma_px);
+    // A cell that the border cuts counts as a whole one, which shows where there are few.
+    let is_small = size.width_px.min(size.height_px) < FEWEST_CELLS * cell_px;
+    if cell_px == 1 || is_small {
+        return gaussian_blur(values, size, sigma_px);
+    }
+    assert_eq!(values.len(), size.area_px(), "values do not fill {size} pixels");
+    let cells = Size::new(size.width_px.div_ceil(cell_px), size.height_px.div_ceil(cell_px));
+    let means = means_of_cells(values, size, cells, cell_px);
+    let sigma_cells = ((sigma_px / cell_px as f32).powi(2) - 0.25).sqrt();
+    interpolated(&gaussian_blur(&means, cells, sigma_cells), cells, size, cell_px)
+}
+
+/// The mean of each cell; those at the right and lower border may have fewer pixels.
+fn means_of_cells(values: &[f32], size: Size, cells: Size, cell_px: usize) -> Vec<f32> {
+    let mut means = vec![0.0; cells.area_px()];
+    let bands = means.par_chunks_mut(cells.width_px).zip(values.par_chunks(cell_px * size.width_px));
+    bands.for_each(|(means, band)| {
+        for row in band.chunks_exact(size.width_px) {
+            for (mean, cell) in means.iter_mut().zip(row.chunks(cell_px)) {
+                *mean += cell.iter().sum::<f32>();
+            }
+        }
+        let rows = band.len() / size.width_px;
+        for (x, mean) in means.iter_mut().enumerate() {
+            *mean /= (rows * cell_px.min(size.width_px - x * cell_px)) as f32;
+        }
+    });
+    means
+}
+
+/// Values of pixels between the centres of cells, linearly; beyond the outermost centres they stay as they are there.
+fn interpolated(cells: &[f32], extent: Size, size: Size, cell_px: usize) -> Vec<f32> {
+    // The cell whose centre lies before a pixel, the one after it, and how near it is.
+    let between = |at: usize, count: usize| {
+        let place = ((at as f32 + 0.5) / cell_px as f32 - 0.5).clamp(0.0, (count - 1) as f32);
+        let first = (place as usize).min(count - 1);
+        (first, (first + 1).min(count - 1), place - first as f32)
+    };
+    let columns: Vec<(usize, usize, f32)> = (0..size.width_px).map(|x| between(x, extent.width_px)).collect();
+    let mut values = vec![0.0; size.area_px()];
+    values.par_chunks_mut(size.width_px).enumerate().with_min_len(16).for_each_init(
+        Vec::new,
+        |line, (y, out)| {
+            let (above, below, part) = between(y, extent.height_px);
+            let row = |row: usize| &cells[row * extent.width_px..][..extent.width_px];
+            line.clear();
+            line.extend(
+                row(above).iter().zip(row(below)).map(|(above, below)| above + part * (below - above)),
+            );
+            for (out, (left, right, part)) in out.iter_mut().zip(&columns) {
+                *out = line[*left] + part * (line[*right] - line[*left]);
+            }
+        },
+    );
+    values
+}
+
 /// The kernel from its centre outwards, normalised so that the centre and twice the rest add up to 1.
 fn kernel_half(sigma_px: f32, extent_px: usize) -> Vec<f32> {
     let sigma_px = f64::from(sigma_px).min(2.0 * extent_px as f64);

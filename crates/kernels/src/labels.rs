@@ -29,12 +29,32 @@ impl Labels {
 
     /// Renumbers ids to 1, 2, 3 … in the order in which a row-major scan meets them, and returns how many there are.
     pub fn renumber(&mut self) -> u32 {
-        let mut new_of_old = std::collections::HashMap::new();
-        for id in self.ids.iter_mut().filter(|id| **id > 0) {
-            let next = new_of_old.len() as u32 + 1;
-            *id = *new_of_old.entry(*id).or_insert(next);
+        // Ids of maps that were made here are small; those of a file may be anything.
+        match (self.highest_id() as usize).checked_div(self.ids.len().max(1)) {
+            Some(0) => self.renumber_by(&mut vec![0; self.ids.len() + 1]),
+            _ => {
+                let mut known: Vec<u32> = self.ids.clone();
+                known.sort_unstable();
+                known.dedup();
+                let place = |id: u32| known.binary_search(&id).unwrap_or(0) as u32;
+                self.ids.iter_mut().filter(|id| **id > 0).for_each(|id| *id = place(*id) + 1);
+                self.renumber_by(&mut vec![0; self.ids.len() + 2])
+            }
         }
-        new_of_old.len() as u32
+    }
+
+    /// `new_of_old` is zero for every old id.
+    fn renumber_by(&mut self, new_of_old: &mut [u32]) -> u32 {
+        let mut count = 0;
+        for run in self.ids.chunk_by_mut(|one, next| one == next).filter(|run| run[0] > 0) {
+            let new = &mut new_of_old[run[0] as usize];
+            if *new == 0 {
+                count += 1;
+                *new = count;
+            }
+            run.fill(*new);
+        }
+        count
     }
 }
 
@@ -47,5 +67,9 @@ mod tests {
         let mut labels = Labels { size: Size::new(3, 2), ids: vec![0, 9, 9, 4, 0, 9] };
         assert_eq!(labels.renumber(), 2);
         assert_eq!(labels.ids, [0, 1, 1, 2, 0, 1]);
+        let mut huge = Labels { size: Size::new(3, 2), ids: vec![u32::MAX, 0, 7, u32::MAX, 7, 1 << 31] };
+        assert_eq!(huge.renumber(), 3);
+        assert_eq!(huge.ids, [1, 0, 2, 1, 2, 3]);
+        assert_eq!(Labels::background(Size::new(0, 0)).renumber(), 0);
     }
 }

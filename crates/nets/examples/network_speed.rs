@@ -90,7 +90,7 @@ fn work_of(name: &str) -> Option<Box<dyn FnMut()>> {
             let folded = FoldedNetwork::new(&collect(&network), 0.0).expect("its own weights");
             let picture = wave(3 * 1000 * 1000);
             let shape = Planes { images: 1, channels: 3, size: Size::new(1000, 1000) };
-            Some(Box::new(move || drop(folded.confidence_of_planes(&picture, shape))))
+            Some(Box::new(move || drop(folded.maps_of_planes(&picture, shape))))
         }
         "resnet18-training" => {
             let network = ResNet::new(128, &mut initialiser);

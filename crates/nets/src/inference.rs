@@ -29,6 +29,18 @@ impl FoldedNetwork {
     /// # Errors
     /// `Input` when a tensor is missing or of another shape: the model is of another architecture.
     pub fn new(weights: &[NamedTensor], epsilon: f32) -> Result<Self> {
+        Self::folded(weights, epsilon, true)
+    }
+
+    /// The same network without its last sigmoid: its maps are log-odds.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_log_odds(weights: &[NamedTensor], epsilon: f32) -> Result<Self> {
+        Self::folded(weights, epsilon, false)
+    }
+
+    fn folded(weights: &[NamedTensor], epsilon: f32, sigmoid: bool) -> Result<Self> {
         let outputs = weights.iter().find(|tensor| tensor.name == "head.bias").map_or(1, |t| t.values.len());
         let mut layers = vec![fold(weights, "stem", 3)?];
         for index in 0..DILATIONS.len() {
@@ -37,7 +49,7 @@ impl FoldedNetwork {
         }
         let head_weight = &named(weights, "head.weight", &[outputs, WIDTH, 1, 1])?.values;
         let head_bias = &named(weights, "head.bias", &[outputs])?.values;
-        let tower = Tower { inputs: 3, outputs, dilations: DILATIONS.to_vec(), sigmoid: true };
+        let tower = Tower { inputs: 3, outputs, dilations: DILATIONS.to_vec(), sigmoid };
         Ok(Self { tower: FoldedTower::new(tower, &layers, head_weight, head_bias), epsilon })
     }
 
@@ -46,25 +58,25 @@ impl FoldedNetwork {
         self.tower.tower().outputs
     }
 
-    /// The confidence of each output channel: `rgb` is interleaved, `[height, width, 3]`; gives
-    /// `[K, height, width]`, 0 to 1.
-    pub fn confidence(&self, rgb: &[u8], size: Size) -> Vec<f32> {
+    /// The map of each output channel: `rgb` is interleaved, `[height, width, 3]`; gives `[K, height, width]`, confidence
+    /// from 0 to 1 or log-odds.
+    pub fn maps(&self, rgb: &[u8], size: Size) -> Vec<f32> {
         if size.width_px.max(size.height_px) <= TILE_PX {
             let shape = Planes { images: 1, channels: 3, size };
-            return self.confidence_of_planes(&planar(rgb, size, 0, 0, size, self.epsilon), shape);
+            return self.maps_of_planes(&planar(rgb, size, 0, 0, size, self.epsilon), shape);
         }
-        let mut confidence = vec![0.0; self.channels() * size.area_px()];
+        let mut maps = vec![0.0; self.channels() * size.area_px()];
         for top in (0..size.height_px).step_by(TILE_PX) {
             for left in (0..size.width_px).step_by(TILE_PX) {
-                self.fill_tile(rgb, size, left, top, &mut confidence);
+                self.fill_tile(rgb, size, left, top, &mut maps);
             }
         }
-        confidence
+        maps
     }
 
-    /// The confidence of each output channel, `[images, K, height, width]`, for `[images, 3, height, width]` in 0 to 1
+    /// The map of each output channel, `[images, K, height, width]`, for `[images, 3, height, width]` in 0 to 1
     /// after the ε transform, in one piece.
-    pub fn confidence_of_planes(&self, planes: &[f32], shape: Planes) -> Vec<f32> {
+    pub fn maps_of_planes(&self, planes: &[f32], shape: Planes) -> Vec<f32> {
         self.tower.apply(planes, shape)
     }
 
@@ -73,7 +85,7 @@ impl FoldedNetwork {
         let (y, height) = with_halo(top, size.height_px);
         let tile = Size::new(width, height);
         let shape = Planes { images: 1, channels: 3, size: tile };
-        let maps = self.confidence_of_planes(&planar(rgb, size, x, y, tile, self.epsilon), shape);
+        let maps = self.maps_of_planes(&planar(rgb, size, x, y, tile, self.epsilon), shape);
         let inner = Size::new(TILE_PX.min(size.width_px - left), TILE_PX.min(size.height_px - top));
         for channel in 0..self.channels() {
             for row in 0..inner.height_px {
@@ -141,7 +153,7 @@ mod tests {
         let size = Size::new(TILE_PX + 130, 190);
         let rgb: Vec<u8> = (0..3 * size.area_px()).map(|i| (i * 7919 % 251) as u8).collect();
         let shape = Planes { images: 1, channels: 3, size };
-        let whole = folded.confidence_of_planes(&planar(&rgb, size, 0, 0, size, 0.05), shape);
-        assert!(folded.confidence(&rgb, size) == whole);
+        let whole = folded.maps_of_planes(&planar(&rgb, size, 0, 0, size, 0.05), shape);
+        assert!(folded.maps(&rgb, size) == whole);
     }
 }

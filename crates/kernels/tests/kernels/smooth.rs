@@ -2,7 +2,7 @@
 
 use super::pictures::{for_many_sizes, on_any_threads, random_values};
 use microtome_kernels::Size;
-use microtome_kernels::gaussian::gaussian_blur;
+use microtome_kernels::gaussian::{self, gaussian_blur};
 use microtome_kernels::resample::downsample_area;
 use microtome_kernels::threshold::otsu;
 use rand::Rng;
@@ -50,6 +50,41 @@ fn wide_rows_are_smoothed_block_by_block() {
             assert!((f64::from(*got) - expected).abs() < 2e-6, "{size}: {got} {expected}");
         }
     });
+}
+
+#[test]
+fn wide_smoothing_is_near_the_sum_and_alike_in_windows() {
+    for_many_sizes(24, 1, |_, rng| {
+        let size = Size::new(rng.random_range(1..200), rng.random_range(1..160));
+        let values: Vec<f32> = (0..size.area_px()).map(|_| rng.random_range(0.0..1.0)).collect();
+        let sigma = rng.random_range(10.0..40.0);
+        let exact = gaussian_blur(&values, size, sigma);
+        // Cells that are cut at the border are weighed as whole ones: only there the difference is larger.
+        let cell_px = gaussian::cell_px(sigma);
+        let cut = size.width_px % cell_px != 0 || size.height_px % cell_px != 0;
+        for (got, expected) in gaussian::gaussian_blur_wide(&values, size, sigma).iter().zip(exact) {
+            assert!(
+                (got - expected).abs() < if cut { 2e-2 } else { 2e-3 },
+                "{size} {sigma}: {got} {expected}"
+            );
+        }
+    });
+    let size = Size::new(700, 500);
+    let values: Vec<f32> = (0..size.area_px()).map(|at| (at * 7919 % 997) as f32 / 997.0).collect();
+    let whole = gaussian::gaussian_blur_wide(&values, size, 25.0);
+    let (left, top, window) = (64, 32, Size::new(500, 440));
+    let row = |y: usize| &values[size.index(left, top + y)..][..window.width_px];
+    let inner: Vec<f32> = (0..window.height_px).flat_map(row).copied().collect();
+    let blurred = gaussian::gaussian_blur_wide(&inner, window, 25.0);
+    let reach = gaussian::reach_px(25.0) + gaussian::cell_px(25.0);
+    let mut compared = 0;
+    for y in reach..window.height_px - reach {
+        for x in reach..window.width_px - reach {
+            assert_eq!(blurred[window.index(x, y)], whole[size.index(left + x, top + y)], "{x} {y}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 10_000);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! pictures together what a nucleus looks like, keeps what they have in common. Their log-odds are averaged. The network sees stain concentrations normalised for each picture, not
 //! colours, so that what it learned on one scanner holds on another.
 
-use super::confidence::{ConfidenceMap, Part, mean_log_odds};
+use super::confidence::{ConfidenceMap, Part, SUREST};
 use super::config::ConfigFile;
 use super::contrast::ContrastCalibration;
 use super::contrastive::Taught;
@@ -65,13 +65,33 @@ impl BestCalibration {
         Self { stain, contrast: ContrastCalibration::of(samples, &stain), high_ends }
     }
 
-    /// How sure the stain's local contrast and the network are together, at each pixel of a part of a picture.
+    /// How sure the stain's local contrast and the network, which gives log-odds, are together, at each pixel of a part
+    /// of a picture.
     pub fn confidence(&self, network: &FoldedNetwork, picture: &Picture, part: Part) -> ConfidenceMap {
         let seen = part.with_border(NETWORK_REACH_PX, picture.size);
-        let learned = network.confidence(&self.normalised(picture, seen), seen.size);
-        let learned = part.within(seen).cut(learned, seen.size, 1);
-        let learned = ConfidenceMap { size: part.size, values: learned };
-        mean_log_odds(&self.contrast.confidence(picture, part), &learned, NETWORK_SHARE)
+        let learned = network.maps(&self.normalised(picture, seen), seen.size);
+        let inner = part.within(seen);
+        let mut log_odds = self.contrast.log_odds(picture, part);
+        let rows = log_odds.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
+        rows.for_each(|(y, row)| {
+            let start = seen.size.index(inner.left_px, inner.top_px + y);
+            for (mean, learned) in row.iter_mut().zip(&learned[start..]) {
+                let learned = learned.clamp(-SUREST, SUREST);
+                *mean = (1.0 - NETWORK_SHARE) * *mean + NETWORK_SHARE * learned;
+            }
+        });
+        ConfidenceMap::of_log_odds(part.size, log_odds)
+    }
+
+    /// How sure the stain's local contrast is alone.
+    fn of_contrast(&self, picture: &Picture) -> ConfidenceMap {
+        let log_odds = self.contrast.log_odds(picture, Part::whole(picture.size));
+        ConfidenceMap::of_log_odds(picture.size, log_odds)
+    }
+
+    /// What the corners of windows must be multiples of, in pixels.
+    pub fn grid_px(mpp: Option<MicronsPerPixel>) -> usize {
+        ContrastCalibration::grid_px(mpp)
     }
 
     /// How far around a place the method looks, in pixels, in a picture of resolution `mpp`.
@@ -186,7 +206,7 @@ fn lessons(
     best: &BestConfig,
     taught: Option<&Weights>,
 ) -> Result<Vec<Lesson>> {
-    let network = taught.map(|weights| FoldedNetwork::new(weights, 0.0)).transpose()?;
+    let network = taught.map(|weights| FoldedNetwork::of_log_odds(weights, 0.0)).transpose()?;
     let each = pictures.par_iter().zip(calibrations);
     Ok(each.map(|(picture, calibration)| lesson(picture, calibration, best, network.as_ref())).collect())
 }
@@ -199,7 +219,7 @@ fn lesson(
 ) -> Lesson {
     let whole = Part::whole(picture.size);
     let believed = match network {
-        None => calibration.contrast.confidence(picture, whole),
+        None => calibration.of_contrast(picture),
         Some(network) => calibration.confidence(network, picture, whole),
     };
     let found = instances(&believed, picture.mpp, &best.instances);

@@ -118,7 +118,7 @@ fn candidates(epoch: usize, network: &FoldedNetwork, windows: &[Window]) -> Resu
     let tallies: Vec<Vec<[Tally; 2]>> = windows
         .iter()
         .map(|window| {
-            let maps = network.confidence(&window.rgb, window.size);
+            let maps = network.maps(&window.rgb, window.size);
             maps.par_chunks(window.size.area_px()).map(|map| Tally::of_both_senses(window, map)).collect()
         })
         .collect();

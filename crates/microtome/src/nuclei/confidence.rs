@@ -1,7 +1,7 @@
 //! Confidence maps: what every method gives, and what instances are made of.
 
 use microtome_kernels::Size;
-use rayon::prelude::*;
+use microtome_kernels::network::loss::sigmoid_in_place;
 
 /// How sure a method is that a pixel belongs to a nucleus.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,11 +41,12 @@ impl Part {
         if self == Self::whole(picture) {
             return values;
         }
-        let row = |y: usize| {
-            let start = each * picture.index(self.left_px, self.top_px + y);
-            &values[start..start + each * self.size.width_px]
-        };
-        (0..self.size.height_px).flat_map(row).copied().collect()
+        let mut cut = Vec::with_capacity(each * self.size.area_px());
+        for y in self.top_px..self.top_px + self.size.height_px {
+            let start = each * picture.index(self.left_px, y);
+            cut.extend_from_slice(&values[start..start + each * self.size.width_px]);
+        }
+        cut
     }
 
     /// The part with a border of up to `border_px` of the picture around it.
@@ -63,33 +64,13 @@ impl Part {
     }
 }
 
-/// The map whose log-odds are those of `a` and `b`, averaged; `share` of `b`, the rest of `a`.
-pub fn mean_log_odds(a: &ConfidenceMap, b: &ConfidenceMap, share: f32) -> ConfidenceMap {
-    let both = a.values.par_iter().zip(&b.values).map(|(a, b)| {
-        let mean = (1.0 - share) * log_odds(*a) + share * log_odds(*b);
-        1.0 / (1.0 + (-mean).exp())
-    });
-    ConfidenceMap { size: a.size, values: both.collect() }
-}
-
 /// Beyond these odds (about 3000 to 1) nobody is surer.
-const SUREST: f32 = 8.0;
+pub const SUREST: f32 = 8.0;
 
-fn log_odds(p: f32) -> f32 {
-    (p.max(1e-6) / (1.0 - p).max(1e-6)).ln().clamp(-SUREST, SUREST)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_odds_are_averaged_by_share() {
-        let map = |value| ConfidenceMap { size: Size::new(1, 1), values: vec![value] };
-        let mean = |a, b, share| mean_log_odds(&map(a), &map(b), share).values[0];
-        assert!((mean(0.9, 0.1, 0.5) - 0.5).abs() < 1e-6);
-        assert!((mean(0.9, 0.1, 0.0) - 0.9).abs() < 1e-6);
-        assert!((mean(0.8, 0.5, 0.5) - 2.0 / 3.0).abs() < 1e-6);
-        assert!(mean(1.0, 0.0, 0.5).is_finite());
+impl ConfidenceMap {
+    /// The map of given log-odds, `[height, width]`.
+    pub fn of_log_odds(size: Size, mut log_odds: Vec<f32>) -> Self {
+        sigmoid_in_place(&mut log_odds);
+        Self { size, values: log_odds }
     }
 }

@@ -4,10 +4,10 @@
 //! surroundings' haematoxylin is taken away first, at two scales, and Otsu decides on what is left; the two answers are
 //! averaged as log-odds.
 
-use super::confidence::{ConfidenceMap, Part, mean_log_odds};
+use super::confidence::{Part, SUREST};
 use super::instances::Scale;
 use super::stain::{Slope, StainCalibration, StainConfig};
-use microtome_kernels::gaussian::{gaussian_blur, reach_px};
+use microtome_kernels::gaussian::{cell_px, gaussian_blur, gaussian_blur_wide, reach_px};
 use microtome_slide::{MicronsPerPixel, Picture};
 use rayon::prelude::*;
 
@@ -30,7 +30,11 @@ impl ContrastCalibration {
     pub fn of(samples: &[Picture], stain: &StainCalibration) -> Self {
         let smooth: Vec<Vec<f32>> = samples.iter().map(|sample| smooth(sample, stain)).collect();
         let slope = |surroundings_um: f64| {
-            let mut of_sample = samples.iter().zip(&smooth).map(|(s, h)| contrast(s, h, surroundings_um));
+            let contrast = |(sample, smooth): (&Picture, &Vec<f32>)| -> Vec<f32> {
+                let around = around(sample, smooth, surroundings_um);
+                smooth.iter().zip(around).map(|(h, around)| h - SHARE * around).collect()
+            };
+            let mut of_sample = samples.iter().zip(&smooth).map(contrast);
             match samples.len() {
                 1 => of_sample.next().and_then(|values| Slope::of(&values)),
                 _ => Slope::of(&of_sample.flatten().collect::<Vec<_>>()),
@@ -39,26 +43,35 @@ impl ContrastCalibration {
         Self { stain: *stain, slopes: SURROUNDINGS_UM.map(slope) }
     }
 
-    /// How sure the local contrast is of a nucleus at each pixel of a part of a picture.
-    pub fn confidence(&self, picture: &Picture, part: Part) -> ConfidenceMap {
+    /// How sure the local contrast is of a nucleus at each pixel of a part of a picture, as log-odds: the mean of both scales.
+    pub fn log_odds(&self, picture: &Picture, part: Part) -> Vec<f32> {
         let smooth = smooth(picture, &self.stain);
-        let at_scale = |index: usize| {
-            let values = match self.slopes[index] {
-                None => vec![0.0; part.size.area_px()],
-                Some(slope) => {
-                    let contrast = contrast(picture, &smooth, SURROUNDINGS_UM[index]);
-                    slope.confidence(&part.cut(contrast, picture.size, 1))
+        let mut sum = vec![0.0; part.size.area_px()];
+        for (slope, surroundings_um) in self.slopes.iter().zip(SURROUNDINGS_UM) {
+            let around = around(picture, &smooth, surroundings_um);
+            let rows = sum.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
+            rows.for_each(|(y, sum)| {
+                let start = picture.size.index(part.left_px, part.top_px + y);
+                let row = smooth[start..].iter().zip(&around[start..]);
+                for (sum, (h, around)) in sum.iter_mut().zip(row) {
+                    let log_odds = slope.map_or(-SUREST, |slope| slope.log_odds(h - SHARE * around));
+                    *sum += 0.5 * log_odds.clamp(-SUREST, SUREST);
                 }
-            };
-            ConfidenceMap { size: part.size, values }
-        };
-        mean_log_odds(&at_scale(0), &at_scale(1), 0.5)
+            });
+        }
+        sum
     }
 
     /// How far around a place the contrast looks, in pixels, in a picture of resolution `mpp`.
     pub fn reach_px(config: &StainConfig, mpp: Option<MicronsPerPixel>) -> usize {
-        let around_px = Scale::of(mpp).length_px(SURROUNDINGS_UM[1]) as f32;
-        reach_px(config.smoothing_px) + reach_px(missing_px(config.smoothing_px, mpp)) + reach_px(around_px)
+        let around_px = around_px(mpp, SURROUNDINGS_UM[1]);
+        let smoothing_px = reach_px(config.smoothing_px) + reach_px(missing_px(config.smoothing_px, mpp));
+        smoothing_px + reach_px(around_px) + cell_px(around_px)
+    }
+
+    /// What the corners of windows must be multiples of, for windows to give what the whole gives, in pixels.
+    pub fn grid_px(mpp: Option<MicronsPerPixel>) -> usize {
+        cell_px(around_px(mpp, SURROUNDINGS_UM[1]))
     }
 }
 
@@ -74,10 +87,11 @@ fn missing_px(smoothed_px: f32, mpp: Option<MicronsPerPixel>) -> f32 {
     (wanted_px.powi(2) - smoothed_px.powi(2)).max(0.0).sqrt()
 }
 
-/// Haematoxylin without a share of that of its surroundings.
-fn contrast(picture: &Picture, smooth: &[f32], surroundings_um: f64) -> Vec<f32> {
-    let around_px = Scale::of(picture.mpp).length_px(surroundings_um) as f32;
-    let mut around = gaussian_blur(smooth, picture.size, around_px);
-    around.par_iter_mut().zip(smooth).for_each(|(around, h)| *around = h - SHARE * *around);
-    around
+/// Haematoxylin of the surroundings.
+fn around(picture: &Picture, smooth: &[f32], surroundings_um: f64) -> Vec<f32> {
+    gaussian_blur_wide(smooth, picture.size, around_px(picture.mpp, surroundings_um))
+}
+
+fn around_px(mpp: Option<MicronsPerPixel>, surroundings_um: f64) -> f32 {
+    Scale::of(mpp).length_px(surroundings_um) as f32
 }

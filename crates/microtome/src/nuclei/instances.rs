@@ -1,7 +1,7 @@
 //! From a confidence map to separate nuclei: mask, cleaning, markers, watershed.
 
 use super::confidence::ConfidenceMap;
-use microtome_kernels::components::{Connectivity, label_components};
+use microtome_kernels::components::{Connectivity, Extent, areas_px, extents, label_components};
 use microtome_kernels::distance::distance_to_background_px;
 use microtome_kernels::gaussian::gaussian_blur;
 use microtome_kernels::maxima::h_maxima;
@@ -9,6 +9,7 @@ use microtome_kernels::morphology::{close_disk, fill_holes, fill_small_holes, op
 use microtome_kernels::watershed::watershed;
 use microtome_kernels::{Labels, Size};
 use microtome_slide::MicronsPerPixel;
+use rayon::prelude::*;
 
 /// Resolution at which the defaults in pixels were meant: 40×.
 const REFERENCE_MPP: f64 = 0.25;
@@ -83,7 +84,7 @@ pub fn instances(
     config: &InstancesConfig,
 ) -> Labels {
     let (size, scale) = (confidence.size, Scale::of(mpp));
-    let mask: Vec<bool> = confidence.values.iter().map(|&value| value > config.threshold).collect();
+    let mask: Vec<bool> = confidence.values.par_iter().map(|&value| value > config.threshold).collect();
     let mask = clean(mask, size, scale, config);
     let mut labels = match config.separation {
         Separation::Components => label_components(&mask, size, Connectivity::Eight),
@@ -117,38 +118,57 @@ fn clean(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) ->
     }
 }
 
+/// Parts touching nuclei: each piece of the mask is flooded from its centres. Pieces have nothing to do with one another but
+/// that the distances are smoothed over all of them, so that most, which have one centre, need no flood.
 fn separate(mask: &[bool], size: Size, scale: Scale, config: &InstancesConfig) -> Labels {
     let distance = distance_to_background_px(mask, size);
     let smooth = gaussian_blur(&distance, size, scale.length_px(config.marker_smoothing_um) as f32);
-    // Smoothing spreads into the background, where no centre may lie.
-    let inside: Vec<f32> =
-        smooth.iter().zip(mask).map(|(d, inside)| if *inside { *d } else { 0.0 }).collect();
-    let markers = h_maxima(&inside, size, scale.length_px(config.marker_depth_um) as f32);
-    let markers = with_marker_everywhere(markers, mask, size);
-    let elevation: Vec<f32> = inside.iter().map(|d| -d).collect();
-    watershed(&elevation, &markers, mask, Connectivity::Eight)
+    drop(distance);
+    let mut pieces = label_components(mask, size, Connectivity::Eight);
+    let depth_px = scale.length_px(config.marker_depth_um) as f32;
+    let extents = extents(&pieces);
+    let parted: Vec<(usize, Labels)> = extents
+        .par_iter()
+        .enumerate()
+        .skip(1)
+        .filter_map(|(id, extent)| Some((id, part(&pieces, id as u32, extent.as_ref()?, &smooth, depth_px)?)))
+        .collect();
+    let mut next = pieces.highest_id();
+    for (id, labels) in parted {
+        let Some(extent) = &extents[id] else { continue };
+        let bounds = extent.bounds;
+        for (y, row) in labels.ids.chunks_exact(labels.size.width_px).enumerate() {
+            let start = size.index(bounds.min_x_px, bounds.min_y_px + y);
+            for (to, from) in pieces.ids[start..].iter_mut().zip(row).filter(|(_, from)| **from > 0) {
+                *to = next + from;
+            }
+        }
+        next += labels.highest_id();
+    }
+    pieces
 }
 
-/// Objects too flat for a centre of their own become one nucleus each.
-fn with_marker_everywhere(mut markers: Labels, mask: &[bool], size: Size) -> Labels {
-    let objects = label_components(mask, size, Connectivity::Eight);
-    let mut has_marker = vec![false; objects.highest_id() as usize + 1];
-    for (object, marker) in objects.ids.iter().zip(&markers.ids) {
-        has_marker[*object as usize] |= *marker > 0;
+/// The nuclei of one piece of the mask, in its bounds; none if it is a single one.
+fn part(pieces: &Labels, id: u32, extent: &Extent, smooth: &[f32], depth_px: f32) -> Option<Labels> {
+    let bounds = extent.bounds;
+    let size = Size::new(bounds.max_x_px - bounds.min_x_px, bounds.max_y_px - bounds.min_y_px);
+    let places = (bounds.min_y_px..bounds.max_y_px).flat_map(|y| {
+        let start = pieces.size.index(bounds.min_x_px, y);
+        start..start + size.width_px
+    });
+    let mask: Vec<bool> = places.clone().map(|at| pieces.ids[at] == id).collect();
+    // Smoothing spreads into the background, where no centre may lie.
+    let inside: Vec<f32> =
+        places.zip(&mask).map(|(at, inside)| if *inside { smooth[at] } else { 0.0 }).collect();
+    let markers = h_maxima(&inside, size, depth_px);
+    if markers.highest_id() < 2 {
+        return None;
     }
-    let first_new = markers.highest_id();
-    for (object, marker) in objects.ids.iter().zip(&mut markers.ids) {
-        if *object > 0 && !has_marker[*object as usize] {
-            *marker = first_new + *object;
-        }
-    }
-    markers
+    let elevation: Vec<f32> = inside.iter().map(|d| -d).collect();
+    Some(watershed(&elevation, &markers, &mask, Connectivity::Eight))
 }
 
 fn drop_small(labels: &mut Labels, min_area_px: f64) {
-    let mut areas = vec![0u32; labels.highest_id() as usize + 1];
-    labels.ids.iter().for_each(|&id| areas[id as usize] += 1);
-    for id in labels.ids.iter_mut().filter(|id| f64::from(areas[**id as usize]) < min_area_px) {
-        *id = 0;
-    }
+    let is_small: Vec<bool> = areas_px(labels).into_iter().map(|area| (area as f64) < min_area_px).collect();
+    labels.ids.par_iter_mut().filter(|id| is_small[**id as usize]).for_each(|id| *id = 0);
 }

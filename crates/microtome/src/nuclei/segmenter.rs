@@ -50,7 +50,10 @@ impl Segmenter {
     pub fn of_model(model: &Model) -> Result<Self> {
         let (record, config) = (&model.record, &model.record.config);
         let epsilon = if record.method == Method::Contrastive { config.contrastive().epsilon } else { 0.0 };
-        let network = FoldedNetwork::new(&model.weights, epsilon)?;
+        let network = match record.method {
+            Method::Best => FoldedNetwork::of_log_odds(&model.weights, epsilon)?,
+            _ => FoldedNetwork::new(&model.weights, epsilon)?,
+        };
         let needed = if record.method == Method::Best { best::TARGETS } else { record.channel + 1 };
         if network.channels() < needed {
             let channels = network.channels();
@@ -80,6 +83,14 @@ impl Segmenter {
             Engine::Stain => StainCalibration::reach_px(&self.stain),
             Engine::Contrastive { .. } => NETWORK_REACH_PX,
             Engine::Best { .. } => BestCalibration::reach_px(&self.stain, mpp),
+        }
+    }
+
+    /// What the corners of windows must be multiples of, for windows to give what the whole gives, in pixels.
+    pub fn grid_px(&self, mpp: Option<MicronsPerPixel>) -> usize {
+        match &self.engine {
+            Engine::Best { .. } => BestCalibration::grid_px(mpp),
+            _ => 1,
         }
     }
 
@@ -139,7 +150,7 @@ fn channel_confidence(
     inverted: bool,
 ) -> ConfidenceMap {
     let area = picture.size.area_px();
-    let mut values = network.confidence(&picture.rgb, picture.size);
+    let mut values = network.maps(&picture.rgb, picture.size);
     values.drain(..channel * area);
     values.truncate(area);
     if inverted {
@@ -156,7 +167,7 @@ fn channel_confidence(
 pub fn all_channel_masks(model: &Model, picture: &Picture) -> Result<Vec<(Sense, Vec<bool>)>> {
     let network = FoldedNetwork::new(&model.weights, model.record.config.contrastive().epsilon)?;
     let area = picture.size.area_px();
-    let maps = network.confidence(&picture.rgb, picture.size);
+    let maps = network.maps(&picture.rgb, picture.size);
     let senses = (0..network.channels()).flat_map(|channel| [(channel, false), (channel, true)]);
     Ok(senses
         .map(|(channel, inverted)| {

@@ -57,9 +57,9 @@ impl Slope {
         Some(Self { threshold, width: distance / STEEPNESS })
     }
 
-    /// How sure the slope is of a nucleus at each value.
-    pub fn confidence(self, values: &[f32]) -> Vec<f32> {
-        values.par_iter().map(|h| 1.0 / (1.0 + (-(h - self.threshold) / self.width).exp())).collect()
+    /// The log-odds of a nucleus at a value.
+    pub fn log_odds(self, value: f32) -> f32 {
+        (value - self.threshold) / self.width
     }
 }
 
@@ -106,11 +106,12 @@ impl StainCalibration {
 
     /// How sure the stain is of a nucleus at each pixel of a part of a picture.
     pub fn confidence(&self, picture: &Picture, part: Part) -> ConfidenceMap {
-        let values = match self.slope {
-            None => vec![0.0; part.size.area_px()],
-            Some(slope) => slope.confidence(&part.cut(self.haematoxylin(picture), picture.size, 1)),
+        let Some(slope) = self.slope else {
+            return ConfidenceMap { size: part.size, values: vec![0.0; part.size.area_px()] };
         };
-        ConfidenceMap { size: part.size, values }
+        let mut values = part.cut(self.haematoxylin(picture), picture.size, 1);
+        values.par_iter_mut().for_each(|value| *value = slope.log_odds(*value));
+        ConfidenceMap::of_log_odds(part.size, values)
     }
 
     /// How far around a place the stain looks, in pixels.

@@ -120,7 +120,7 @@ fn confidence_in_evaluation_mode_equals_pytorch_after_one_batch() {
     let folded = FoldedNetwork::new(&collect(&learner.confidence), 0.0).unwrap();
     let expected = &golden.get("confidence/eval").values;
     let shape = Planes { images: IMAGES, channels: 3, size: Size::new(WIDTH_PX, HEIGHT_PX) };
-    let found = folded.confidence_of_planes(&golden.get("pictures").values, shape);
+    let found = folded.maps_of_planes(&golden.get("pictures").values, shape);
     assert_near(&found, expected, 1e-5, "confidence in evaluation mode");
 }
 

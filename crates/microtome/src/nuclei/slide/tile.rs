@@ -4,6 +4,7 @@ use crate::nuclei::confidence::Part;
 use crate::nuclei::instances::{Scale, instances};
 use crate::nuclei::measure::{Nucleus, measure};
 use crate::nuclei::segmenter::{Calibration, Segmenter};
+use microtome_kernels::components::{Extent, extents};
 use microtome_kernels::region::PixelBox;
 use microtome_kernels::{Labels, Size};
 use microtome_slide::{MicronsPerPixel, Picture, PointInLevel, RectangleInLevel, Slide, TissueMask};
@@ -66,6 +67,7 @@ impl TileWork<'_> {
         let border_px = largest_px + scale.length_px(NEIGHBOUR_UM).ceil() as usize;
         let decided = core.with_border(border_px).within(level);
         let window = decided.with_border(self.segmenter.reach_px(self.mpp)).within(level);
+        let window = with_corner_on_grid(window, self.segmenter.grid_px(self.mpp));
         let region = match self.slide.region_in_level(self.level, window, self.budget) {
             Err(error) if error.fault() == microtome_vault::Fault::Input => {
                 let confidence = vec![0; core.size.area_px()];
@@ -104,6 +106,16 @@ impl TileWork<'_> {
     }
 }
 
+/// The rectangle with its upper left corner moved out to whole multiples of `grid_px`; it lies in the level.
+fn with_corner_on_grid(rectangle: RectangleInLevel, grid_px: usize) -> RectangleInLevel {
+    let beyond = |at: i64| at.rem_euclid(grid_px as i64) as usize;
+    let (right, down) = (beyond(rectangle.corner.x_px), beyond(rectangle.corner.y_px));
+    RectangleInLevel {
+        corner: PointInLevel::new(rectangle.corner.x_px - right as i64, rectangle.corner.y_px - down as i64),
+        size: Size::new(rectangle.size.width_px + right, rectangle.size.height_px + down),
+    }
+}
+
 /// Where a rectangle lies in another that holds it.
 fn part_of(inner: RectangleInLevel, outer: RectangleInLevel) -> Part {
     Part {
@@ -122,25 +134,38 @@ pub fn own(
     core: RectangleInLevel,
     largest_px: usize,
 ) -> (Labels, usize) {
-    let objects = outlines(&labels);
     let part = part_of(core, seen);
-    let is_in_core = |x: usize, y: usize| {
-        (part.left_px..part.left_px + part.size.width_px).contains(&x)
-            && (part.top_px..part.top_px + part.size.height_px).contains(&y)
+    let (columns, rows) =
+        (part.left_px..part.left_px + part.size.width_px, part.top_px..part.top_px + part.size.height_px);
+    let owner = |extent: &Extent| {
+        let bounds = extent.bounds;
+        let side = (bounds.max_x_px - bounds.min_x_px).max(bounds.max_y_px - bounds.min_y_px);
+        match side > largest_px {
+            true => Owner::Core,
+            false if columns.contains(&extent.first_x_px) && rows.contains(&bounds.min_y_px) => Owner::This,
+            false => Owner::Other,
+        }
     };
-    let mut cut = vec![false; objects.len()];
+    let owners: Vec<Owner> =
+        extents(&labels).iter().map(|extent| extent.as_ref().map_or(Owner::This, owner)).collect();
+    let mut cut = vec![false; owners.len()];
     for (y, row) in labels.ids.chunks_exact_mut(labels.size.width_px.max(1)).enumerate() {
-        for (x, id) in row.iter_mut().enumerate().filter(|(_, id)| **id > 0) {
-            let Some(object) = objects.get(*id as usize).copied().flatten() else { continue };
-            let is_own = match object.is_wider_than(largest_px) {
-                false => is_in_core(object.first_x, object.bounds.min_y_px),
-                true => {
-                    cut[*id as usize] |= is_in_core(x, y);
-                    is_in_core(x, y)
+        let in_rows = rows.contains(&y);
+        let mut end = 0;
+        for run in row.chunk_by_mut(|one, next| one == next) {
+            let start = end;
+            end += run.len();
+            match owners[run[0] as usize] {
+                Owner::This => {}
+                Owner::Other => run.fill(0),
+                Owner::Core => {
+                    let id = run[0] as usize;
+                    for (x, pixel) in (start..).zip(run) {
+                        let is_own = in_rows && columns.contains(&x);
+                        cut[id] |= is_own;
+                        *pixel = if is_own { *pixel } else { 0 };
+                    }
                 }
-            };
-            if !is_own {
-                *id = 0;
             }
         }
     }
@@ -148,34 +173,15 @@ pub fn own(
     (labels, cut.into_iter().filter(|cut| *cut).count())
 }
 
-/// Where an object lies.
+/// To which tile an object belongs.
 #[derive(Clone, Copy)]
-struct Extent {
-    bounds: PixelBox,
-    /// Column of its first pixel, by rows.
-    first_x: usize,
-}
-
-impl Extent {
-    fn is_wider_than(&self, px: usize) -> bool {
-        let bounds = self.bounds;
-        (bounds.max_x_px - bounds.min_x_px).max(bounds.max_y_px - bounds.min_y_px) > px
-    }
-}
-
-/// The extent of each object, by its id.
-fn outlines(labels: &Labels) -> Vec<Option<Extent>> {
-    let mut objects: Vec<Option<Extent>> = vec![None; labels.highest_id() as usize + 1];
-    for (y, row) in labels.ids.chunks_exact(labels.size.width_px.max(1)).enumerate() {
-        for (x, id) in row.iter().enumerate().filter(|(_, id)| **id > 0) {
-            let one = PixelBox { min_x_px: x, min_y_px: y, max_x_px: x + 1, max_y_px: y + 1 };
-            let object = objects[*id as usize].get_or_insert(Extent { bounds: one, first_x: x });
-            object.bounds.min_x_px = object.bounds.min_x_px.min(x);
-            object.bounds.max_x_px = object.bounds.max_x_px.max(x + 1);
-            object.bounds.max_y_px = y + 1;
-        }
-    }
-    objects
+enum Owner {
+    /// This one.
+    This,
+    /// Another.
+    Other,
+    /// To each tile what lies in its core.
+    Core,
 }
 
 /// A nucleus with its pixels, moved from its map to the level.
