@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::sync::Mutex;
 
 /// Blocks from this size on are kept, in bytes; smaller ones are the system allocator's.
-const SMALLEST_KEPT: usize = 1 << 20;
+const SMALLEST_KEPT: usize = 1 << 17;
 /// Side of a large page, in bytes.
 const LARGE_PAGE: usize = 1 << 21;
 /// Steps between two powers of two: a block is at most an eighth larger than what was asked for.

@@ -26,9 +26,12 @@ pub fn otsu(values: &[f32]) -> Option<f32> {
 }
 
 fn finite_range(values: &[f32]) -> Option<(f64, f64)> {
-    let finite = || values.iter().copied().filter(|value| value.is_finite());
-    let low = finite().fold(f32::INFINITY, f32::min);
-    let high = finite().fold(f32::NEG_INFINITY, f32::max);
+    let ends = |block: &[f32]| {
+        let finite = || block.iter().copied().filter(|value| value.is_finite());
+        (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max))
+    };
+    let wider = |a: (f32, f32), b: (f32, f32)| (a.0.min(b.0), a.1.max(b.1));
+    let (low, high) = values.par_chunks(BLOCK).map(ends).reduce(|| (f32::INFINITY, f32::NEG_INFINITY), wider);
     (low < high).then(|| (f64::from(low), f64::from(high)))
 }
 
@@ -75,17 +78,31 @@ fn upper_classes(counts: &[f64; BINS], centres: &[f64; BINS]) -> [(f64, f64); BI
 /// How well `threshold` parts `values` into two: the share of their variance that lies between the two sides (η of
 /// Otsu 1979), 0 to 1. Not-a-numbers are left out; without variance it is 0.
 pub fn separability(values: &[f32], threshold: f32) -> f64 {
-    let finite = || values.iter().filter(|value| value.is_finite());
-    let side = |above: bool| {
-        let of_side = finite().filter(|value| (**value > threshold) == above);
-        of_side.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + f64::from(*value)))
-    };
-    let ((low, low_sum), (high, high_sum)) = (side(false), side(true));
+    let [(low, low_sum), (high, high_sum)] = sides(values, threshold);
     if low == 0.0 || high == 0.0 {
         return 0.0;
     }
     let mean = (low_sum + high_sum) / (low + high);
-    let squares: f64 = finite().map(|value| (f64::from(*value) - mean).powi(2)).sum();
+    let squares: f64 = sums_of_blocks(values, |value| (value - mean).powi(2)).iter().sum();
     let between = low * (low_sum / low - mean).powi(2) + high * (high_sum / high - mean).powi(2);
     if squares > 0.0 { between / squares } else { 0.0 }
+}
+
+/// Number and sum of the finite values that are not above a threshold, and of those that are.
+pub fn sides(values: &[f32], threshold: f32) -> [(f64, f64); 2] {
+    [false, true].map(|above| {
+        let is_on_side = |value: f64| (value > f64::from(threshold)) == above;
+        let count = sums_of_blocks(values, |value| f64::from(u8::from(is_on_side(value))));
+        let sum = sums_of_blocks(values, |value| if is_on_side(value) { value } else { 0.0 });
+        (count.iter().sum(), sum.iter().sum())
+    })
+}
+
+/// The sum over the finite values of each block of fixed length: added up in order, they do not depend on threads.
+fn sums_of_blocks(values: &[f32], of: impl Fn(f64) -> f64 + Sync) -> Vec<f64> {
+    let sum = |block: &[f32]| {
+        let finite = block.iter().filter(|value| value.is_finite());
+        finite.map(|value| of(f64::from(*value))).sum::<f64>()
+    };
+    values.par_chunks(BLOCK).map(sum).collect()
 }

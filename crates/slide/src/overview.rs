@@ -23,8 +23,7 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// The slide with pixels about `downsample` pixels of level 0 wide, no more. It is made of the smallest level that is
-    /// large enough, strip by strip, so that a slide of one level is read once and never kept.
+    /// The slide with pixels about `downsample` pixels of level 0 wide. It is made of the smallest level that is large enough, strip by strip, so that a slide of one level is read once and never kept.
     ///
     /// # Errors
     /// Those of reading regions; unreadable tiles are white and counted, unless none can be read.
@@ -32,7 +31,7 @@ impl Overview {
         let is_large_enough = |index: &usize| slide.levels[*index].downsample <= downsample * 1.001;
         let index = (0..slide.levels.len()).rev().find(is_large_enough).unwrap_or(0);
         let level = &slide.levels[index];
-        let factor = ((downsample / level.downsample * 1.001) as usize).max(1);
+        let factor = ((downsample / level.downsample).round() as usize).max(1);
         let size = Size::new(level.size.width_px.div_ceil(factor), level.size.height_px.div_ceil(factor));
         let area_px = (size.width_px as u64).saturating_mul(size.height_px as u64);
         let bytes = budget.grant("an overview of this slide", area_px, 3)?;

@@ -28,16 +28,16 @@ pub struct ContrastCalibration {
 impl ContrastCalibration {
     /// Reads it off samples of one slide, or off one picture as its own sample.
     pub fn of(samples: &[Picture], stain: &StainCalibration) -> Self {
-        let smooth: Vec<Vec<f32>> = samples.iter().map(|sample| smooth(sample, stain)).collect();
+        let smooth: Vec<Vec<f32>> = samples.par_iter().map(|sample| smooth(sample, stain)).collect();
         let slope = |surroundings_um: f64| {
             let contrast = |(sample, smooth): (&Picture, &Vec<f32>)| -> Vec<f32> {
                 let around = around(sample, smooth, surroundings_um);
                 smooth.iter().zip(around).map(|(h, around)| h - SHARE * around).collect()
             };
-            let mut of_sample = samples.iter().zip(&smooth).map(contrast);
-            match samples.len() {
-                1 => of_sample.next().and_then(|values| Slope::of(&values)),
-                _ => Slope::of(&of_sample.flatten().collect::<Vec<_>>()),
+            let of_samples: Vec<Vec<f32>> = samples.par_iter().zip(&smooth).map(contrast).collect();
+            match &of_samples[..] {
+                [only] => Slope::of(only),
+                several => Slope::of(&several.concat()),
             }
         };
         Self { stain: *stain, slopes: SURROUNDINGS_UM.map(slope) }

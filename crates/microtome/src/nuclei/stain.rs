@@ -7,7 +7,7 @@
 use super::confidence::{ConfidenceMap, Part};
 use microtome_kernels::gaussian::{gaussian_blur, reach_px};
 use microtome_kernels::stain::{MacenkoSettings, StainMatrix, concentration, macenko};
-use microtome_kernels::threshold::{otsu, separability};
+use microtome_kernels::threshold::{otsu, separability, sides};
 use microtome_slide::Picture;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -48,12 +48,9 @@ impl Slope {
     /// they have no contrast.
     pub fn of(values: &[f32]) -> Option<Self> {
         let threshold = otsu(values)?;
-        let mean = |above: bool| {
-            let side = values.iter().filter(|h| (**h > threshold) == above);
-            let (sum, count) = side.fold((0.0, 0u32), |(sum, n), h| (sum + f64::from(*h), n + 1));
-            if count == 0 { f64::from(threshold) } else { sum / f64::from(count) }
-        };
-        let distance = ((mean(true) - mean(false)) as f32).max(1e-3);
+        let mean = |(count, sum): (f64, f64)| if count == 0.0 { f64::from(threshold) } else { sum / count };
+        let [low, high] = sides(values, threshold).map(mean);
+        let distance = ((high - low) as f32).max(1e-3);
         Some(Self { threshold, width: distance / STEEPNESS })
     }
 
@@ -140,17 +137,19 @@ impl Candidate {
 }
 
 /// What `values` gives of each sample, one after the other.
-pub(super) fn pooled(samples: &[Picture], values: impl Fn(&Picture) -> Vec<f32>) -> Vec<f32> {
+pub(super) fn pooled(samples: &[Picture], values: impl Fn(&Picture) -> Vec<f32> + Sync + Send) -> Vec<f32> {
     match samples {
         [only] => values(only),
-        several => several.iter().flat_map(values).collect(),
+        several => several.par_iter().map(values).collect::<Vec<_>>().concat(),
     }
 }
 
 fn pooled_rgb(samples: &[Picture]) -> Cow<'_, [u8]> {
     match samples {
         [only] => Cow::Borrowed(&only.rgb),
-        several => several.iter().flat_map(|sample| &sample.rgb).copied().collect(),
+        several => {
+            Cow::Owned(several.iter().map(|sample| sample.rgb.as_slice()).collect::<Vec<_>>().concat())
+        }
     }
 }
 

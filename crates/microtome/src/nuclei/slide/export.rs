@@ -22,12 +22,14 @@ use rayon::prelude::*;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Longer side of the overlay, in pixels.
+/// Longer side of the overlay, in pixels, about.
 const OVERLAY_PX: usize = 3000;
 /// Areas that are kept for the report's histogram, at most.
 const MOST_AREAS: usize = 100_000;
-/// Nuclei whose rows are made at a time.
+/// Nuclei that are written at a time.
 const BLOCK: usize = 4096;
+/// Rows that a task makes.
+const ROWS_A_TASK: usize = 256;
 
 /// What is known of a slide once its files are written.
 pub struct SlideSummary {
@@ -108,38 +110,24 @@ impl DoneTiles<'_> {
     /// `Io` when the disk refuses, or a record was removed; `Cancelled`.
     pub fn write(&self, files: &SlideFiles, context: &Context<'_>) -> Result<SlideSummary> {
         let longest = self.slide.levels[0].size.width_px.max(self.slide.levels[0].size.height_px);
-        let downsample = (longest as f64 / OVERLAY_PX as f64).max(1.0);
-        let overview = Overview::of(self.slide, downsample, context.budget)?;
+        let overview =
+            Overview::of(self.slide, (longest as f64 / OVERLAY_PX as f64).max(1.0), context.budget)?;
         let mut totals = Totals::new(Overlay::of(overview));
         let mut density = density::Density::new(self.slide.levels[0].size, self.input.mpp);
         let mut geojson = GeoJsonWriter::create(&files.geojson, &self.input.sha256, self.input.mpp)?;
         let mut rows = AtomicWriter::create(&files.rows)?;
         context.progress().begin(&format!("writing {}", self.input.name), self.records.len());
-        for (index, (tile, path)) in self.plan.tiles.iter().zip(self.records).enumerate() {
+        let mut next = self.records.first().map(|path| self.read(path));
+        for (index, tile) in self.plan.tiles.iter().enumerate() {
             context.check_cancelled()?;
-            let mut found = record::read(path, self.key).ok_or_else(|| {
-                Error::new(microtome_vault::Fault::Io, "the record of a tile was removed or changed")
-                    .at(path)
-                    .advise("the same command does that tile again")
-            })?;
-            // Numbers run over the slide.
-            for one in &mut found.nuclei {
-                totals.nuclei += 1;
-                one.nucleus.id = u32::try_from(totals.nuclei)
-                    .map_err(|_| Error::limit("a slide of more than four thousand million nuclei"))?;
-            }
-            totals.overlay.draw(&found, tile.core, self.plan.downsample);
-            for block in found.nuclei.chunks(BLOCK) {
-                let in_level0 = |one: &Outlined| in_level0(one, self.plan.downsample);
-                geojson.push(block, in_level0)?;
-                let nuclei: Vec<Nucleus> = block.par_iter().map(|one| in_level0(one).0).collect();
-                let text = rows_of_picture(&self.input.name, self.input.mpp, &nuclei)?;
-                rows.write_all(text.as_bytes())
-                    .map_err(|error| Error::io("writing", &error).at(&files.rows))?;
-                nuclei.iter().for_each(|nucleus| density.add(nucleus));
-                totals.add(&nuclei);
-            }
-            totals.note(found.unreadable, found.cut);
+            let now = next.take().ok_or_else(|| Error::bug("a tile has no record"))?;
+            // The next record is read while this one is written.
+            let (written, read) = rayon::join(
+                || self.write_tile(now?, tile.core, &mut totals, &mut density, &mut geojson, &mut rows),
+                || self.records.get(index + 1).map(|path| self.read(path)),
+            );
+            written.map_err(|error| error.at(&files.rows))?;
+            next = read;
             context.progress().advance(index + 1, "");
         }
         context.progress().end();
@@ -153,6 +141,45 @@ impl DoneTiles<'_> {
         });
         write_png(&files.overlay, totals.overlay.size, Samples::Rgb8(&drawn))?;
         Ok(totals.summary())
+    }
+
+    fn read(&self, path: &Path) -> Result<TileFound> {
+        record::read(path, self.key).ok_or_else(|| {
+            Error::new(microtome_vault::Fault::Io, "the record of a tile was removed or changed")
+                .at(path)
+                .advise("the same command does that tile again")
+        })
+    }
+
+    fn write_tile(
+        &self,
+        mut found: TileFound,
+        core: RectangleInLevel,
+        totals: &mut Totals,
+        density: &mut density::Density,
+        geojson: &mut GeoJsonWriter<'_>,
+        rows: &mut AtomicWriter<'_>,
+    ) -> Result<()> {
+        // Numbers run over the slide.
+        for one in &mut found.nuclei {
+            totals.nuclei += 1;
+            one.nucleus.id = u32::try_from(totals.nuclei)
+                .map_err(|_| Error::limit("a slide of more than four thousand million nuclei"))?;
+        }
+        totals.overlay.draw(&found, core, self.plan.downsample);
+        for block in found.nuclei.chunks(BLOCK) {
+            geojson.push(block, |one: &Outlined| in_level0(one, self.plan.downsample))?;
+            let nuclei: Vec<Nucleus> =
+                block.iter().map(|one| scaled_nucleus(&one.nucleus, self.plan.downsample)).collect();
+            let text = |some: &[Nucleus]| rows_of_picture(&self.input.name, self.input.mpp, some);
+            for text in nuclei.par_chunks(ROWS_A_TASK).map(text).collect::<Result<Vec<String>>>()? {
+                rows.write_all(text.as_bytes()).map_err(|error| Error::io("writing", &error))?;
+            }
+            nuclei.iter().for_each(|nucleus| density.add(nucleus));
+            totals.add(&nuclei);
+        }
+        totals.note(found.unreadable, found.cut);
+        Ok(())
     }
 }
 
