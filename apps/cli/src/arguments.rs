@@ -3,6 +3,7 @@
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 use microtome::export::pyramid::PixelKind;
 use microtome::nuclei::config::{KEYS, Key};
+use microtome::nuclei::slide::maps::MapFormat;
 use std::path::PathBuf;
 
 /// Nuclei and tissues out of H&E pictures, with almost no labels.
@@ -173,6 +174,9 @@ pub(crate) enum Nuclei {
         method: Option<String>,
         #[command(flatten)]
         common: Common,
+        /// Label and confidence maps of whole slides: zarr (Python, napari), tiff (QuPath, Fiji) or none
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t = MapsName::Zarr)]
+        maps: MapsName,
         #[command(flatten)]
         values: Values,
     },
@@ -206,9 +210,30 @@ pub(crate) enum Nuclei {
         /// Resolution of all pictures, in µm per pixel, over what their files say
         #[arg(long, value_name = "UM")]
         mpp: Option<f64>,
+        /// Label and confidence maps of whole slides: zarr (Python, napari), tiff (QuPath, Fiji) or none
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t = MapsName::Zarr)]
+        maps: MapsName,
     },
     /// Print all values with their defaults, as a config file
     Config,
+}
+
+/// As what label and confidence maps of slides are written.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum MapsName {
+    Zarr,
+    Tiff,
+    None,
+}
+
+impl MapsName {
+    pub(crate) fn format(self) -> MapFormat {
+        match self {
+            Self::Zarr => MapFormat::Zarr,
+            Self::Tiff => MapFormat::Tiff,
+            Self::None => MapFormat::None,
+        }
+    }
 }
 
 /// What training commands have in common.

@@ -23,7 +23,8 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// The slide with pixels about `downsample` pixels of level 0 wide. It is made of the smallest level that is large enough, strip by strip, so that a slide of one level is read once and never kept.
+    /// The slide with pixels about `downsample` pixels of level 0 wide. It is made of the smallest level that is large
+    /// enough, strip by strip, so that a slide of one level is read once and never kept.
     ///
     /// # Errors
     /// Those of reading regions; unreadable tiles are white and counted, unless none can be read.

@@ -274,6 +274,97 @@ pub fn write_atomic_on(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()>
     writer.commit()
 }
 
+/// A folder in the making: the files written become the folder's content at [`commit`](Self::commit), all or none. Dropped
+/// without a commit, it leaves nothing. Many threads may write at once.
+pub struct AtomicFolder<'disk> {
+    disk: &'disk dyn Disk,
+    target: PathBuf,
+    temporary: PathBuf,
+}
+
+impl AtomicFolder<'static> {
+    /// Begins a folder that will replace `path`.
+    ///
+    /// # Errors
+    /// `Io` when the folder that it lies in is missing, read-only or full.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        Self::create_on(&RealDisk, path.as_ref())
+    }
+}
+
+impl<'disk> AtomicFolder<'disk> {
+    /// [`create`](AtomicFolder::create) on a disk of one's own.
+    ///
+    /// # Errors
+    /// `Io` when the folder that it lies in is missing, read-only or full.
+    pub fn create_on(disk: &'disk dyn Disk, path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name: String = name.chars().take(NAME_CHARS_KEPT).collect();
+        let temporary = folder_of(path).join(format!(".{name}.partial"));
+        // Left by a killed process: the folder's owner holds its lock.
+        remove_folder_all(&temporary)?;
+        create_folder_all_on(disk, &temporary)?;
+        Ok(Self { disk, target: path.to_owned(), temporary })
+    }
+
+    /// Writes a file; `name` may lie in folders of its own, which are made.
+    ///
+    /// # Errors
+    /// `Io` when the disk refuses, or the file was written before.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.temporary.join(name);
+        create_folder_all_on(self.disk, folder_of(&path))?;
+        let outcome = uninterrupted(|| self.disk.create_new(&path)).and_then(|mut file| {
+            write_whole(self.disk, &mut file, bytes)?;
+            uninterrupted(|| self.disk.sync(&file))
+        });
+        outcome.map_err(|error| Error::io("writing", &error).at(self.target.join(name)))
+    }
+
+    /// A file that was written, or none.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be read.
+    pub fn read(&self, name: &str, budget: Budget) -> Result<Option<Vec<u8>>> {
+        let path = self.temporary.join(name);
+        if path.is_file() { read_file_bounded(&path, budget).map(Some) } else { Ok(None) }
+    }
+
+    /// Puts the folder in place.
+    ///
+    /// # Errors
+    /// `Io` when the disk refuses; what was there before may be gone then.
+    pub fn commit(mut self) -> Result<()> {
+        self.sync_folders(&self.temporary)
+            .map_err(|error| Error::io("syncing the folder", &error).at(&self.target))?;
+        remove_folder_all(&self.target)?;
+        uninterrupted(|| self.disk.rename(&self.temporary, &self.target))
+            .map_err(|error| Error::io("renaming the finished folder", &error).at(&self.target))?;
+        self.temporary.clear();
+        uninterrupted(|| self.disk.sync_folder(folder_of(&self.target)))
+            .map_err(|error| Error::io("syncing the folder", &error).at(&self.target))
+    }
+
+    fn sync_folders(&self, folder: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.sync_folders(&entry.path())?;
+            }
+        }
+        uninterrupted(|| self.disk.sync_folder(folder))
+    }
+}
+
+impl Drop for AtomicFolder<'_> {
+    fn drop(&mut self) {
+        if !self.temporary.as_os_str().is_empty() {
+            // Best effort: whoever drops it has a better error to report already.
+            let _ = remove_folder_all(&self.temporary);
+        }
+    }
+}
+
 /// Creates a folder and those it lies in, durably; one that exists is fine.
 ///
 /// # Errors

@@ -111,3 +111,23 @@ fn a_folder_is_created_with_those_it_lies_in_and_again() {
     assert!(deep.is_dir());
     disk::remove_file(deep.join("none")).unwrap();
 }
+
+#[test]
+fn a_folder_is_there_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("array.zarr");
+    let begun = AtomicFolder::create(&target).unwrap();
+    begun.write("0/c/0/1", b"first").unwrap();
+    assert_eq!(begun.read("0/c/0/1", Budget::DEFAULT).unwrap().as_deref(), Some(b"first".as_slice()));
+    assert_eq!(begun.read("0/c/0/2", Budget::DEFAULT).unwrap(), None);
+    assert!(begun.write("0/c/0/1", b"again").is_err(), "each file is written once");
+    drop(begun);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+    for content in [b"one", b"two"] {
+        let begun = AtomicFolder::create(&target).unwrap();
+        begun.write("zarr.json", content).unwrap();
+        begun.commit().unwrap();
+        assert_eq!(std::fs::read(target.join("zarr.json")).unwrap(), content);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}

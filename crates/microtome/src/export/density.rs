@@ -46,6 +46,7 @@ pub struct Density {
     grid: Size,
     counts: Vec<f32>,
     square_px: f64,
+    size: Size,
 }
 
 impl Density {
@@ -56,7 +57,7 @@ impl Density {
         let square_px = wanted.max(longest / MOST_SQUARES).max(1.0);
         let squares = |length: usize| ((length as f64 / square_px).ceil() as usize).max(1);
         let grid = Size::new(squares(size.width_px), squares(size.height_px));
-        Self { grid, counts: vec![0.0; grid.area_px()], square_px }
+        Self { grid, counts: vec![0.0; grid.area_px()], square_px, size }
     }
 
     /// Counts a nucleus, in pixels of level 0.
@@ -70,10 +71,15 @@ impl Density {
 
     /// Nuclei a square, smoothed over the tissue; none where there is no tissue.
     fn smoothed(&self, tissue: &TissueMask) -> Vec<Option<f32>> {
-        let centre = |square: usize| (square as f64 + 0.5) * self.square_px;
+        // The last squares may reach beyond the slide.
+        let centre = |square: usize, length: usize| {
+            let start = square as f64 * self.square_px;
+            (start + (start + self.square_px).min(length as f64)) / 2.0
+        };
         let holds = |at: usize| {
-            tissue.holds(centre(at % self.grid.width_px), centre(at / self.grid.width_px))
-                || self.counts[at] > 0.0
+            let x = centre(at % self.grid.width_px, self.size.width_px);
+            let y = centre(at / self.grid.width_px, self.size.height_px);
+            tissue.holds(x, y) || self.counts[at] > 0.0
         };
         let weights: Vec<f32> = (0..self.counts.len()).map(|at| f32::from(u8::from(holds(at)))).collect();
         let counts = gaussian_blur(&self.counts, self.grid, SMOOTHING);

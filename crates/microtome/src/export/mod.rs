@@ -2,7 +2,7 @@
 //!
 //! [`labels`] and [`confidence`] are rasters for Python, ImageJ and napari; [`overlay`] is a picture to look
 //! at; [`geojson`] is for QuPath; [`csv`] is for spreadsheets and statistics; [`run_json`] says how all of it
-//! was made; [`pyramid`] is for whole slides. Every file is written whole or not at all. Coordinates are pixels of the picture as it was read:
+//! was made; [`pyramid`], [`zarr`] and [`density`] are for whole slides. Every file is written whole or not at all. Coordinates are pixels of the picture as it was read:
 //! (0, 0) is the upper left corner of the first pixel, whose centre is at (0.5, 0.5).
 
 pub mod confidence;
@@ -14,6 +14,7 @@ pub mod overlay;
 pub mod png;
 pub mod pyramid;
 pub mod run_json;
+pub mod zarr;
 
 use std::path::{Path, PathBuf};
 

@@ -6,14 +6,15 @@
 
 use super::confidence::{ConfidenceMap, Part, SUREST};
 use super::config::ConfigFile;
-use super::contrast::ContrastCalibration;
+use super::contrast::{self, contrasts, log_odds};
 use super::contrastive::Taught;
 use super::inputs::Schooling;
 use super::instances::{InstancesConfig, instances};
-use super::stain::{StainCalibration, StainConfig, pooled};
+use super::reading::{Field, Reading};
+use super::stain::{Slope, StainCalibration, StainConfig, pooled};
 use super::teaching::{CheckpointFolder, Keep, teach};
 use crate::context::Context;
-use microtome_kernels::stain::{concentration, map_concentrations};
+use microtome_kernels::stain::concentration;
 use microtome_nets::confidence::REACH_PX as NETWORK_REACH_PX;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_nets::soft_target::SoftTargetConfig;
@@ -44,25 +45,96 @@ pub struct BestConfig {
 /// Share of the network in the mean of log-odds; the rest is the stain's local contrast.
 const NETWORK_SHARE: f32 = 0.2;
 
-/// How a picture or slide is read, which is the same at each of its places.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How a picture or slide is read.
+#[derive(Clone, Debug, PartialEq)]
 pub struct BestCalibration {
-    /// Its stain.
+    /// The stain of the whole, which nuclei are measured by.
     pub stain: StainCalibration,
-    contrast: ContrastCalibration,
-    /// Haematoxylin and eosin that the network sees as 1, in optical density.
-    high_ends: [f32; 2],
+    field: Field,
+    config: StainConfig,
+}
+
+/// What a reading is made of: values of many pixels.
+#[derive(Clone, Debug)]
+pub struct Values {
+    stain: StainCalibration,
+    /// Contrast at both scales.
+    contrast: [Vec<f32>; 2],
+    /// Concentrations of haematoxylin and eosin.
+    concentrations: [Vec<f32>; 2],
+}
+
+/// What the whole slide has to say about each of its places, as a number of pixels beside those of the place itself: a
+/// eighth of a window. Where a place has no nuclei, those of the slide show what they would look like.
+const PRIOR_VALUES: usize = 1 << 15;
+
+impl Values {
+    /// Those of samples of one slide, or of one picture as its own sample.
+    pub fn of(samples: &[Picture], config: &StainConfig) -> Self {
+        let stain = StainCalibration::of(samples, config);
+        let of_stain = |which| move |sample: &Picture| concentration(&sample.rgb, &stain.matrix, which);
+        let concentrations = [pooled(samples, of_stain(0)), pooled(samples, of_stain(1))];
+        let of_sample =
+            |sample: &Picture| contrasts(sample, concentration(&sample.rgb, &stain.matrix, 0), config);
+        let of_samples: Vec<[Vec<f32>; 2]> = samples.par_iter().map(of_sample).collect();
+        let contrast = [0, 1].map(|scale: usize| {
+            of_samples.iter().map(|both| both[scale].as_slice()).collect::<Vec<_>>().concat()
+        });
+        Self { stain, contrast, concentrations }
+    }
+
+    /// The stain that they were read by.
+    pub fn stain(&self) -> StainCalibration {
+        self.stain
+    }
+
+    /// An even sample of them, for places to be read beside.
+    pub fn thinned(&self) -> Self {
+        let thin = |values: &Vec<f32>| -> Vec<f32> {
+            values.iter().copied().step_by((values.len() / PRIOR_VALUES).max(1)).take(PRIOR_VALUES).collect()
+        };
+        Self {
+            stain: self.stain,
+            contrast: [thin(&self.contrast[0]), thin(&self.contrast[1])],
+            concentrations: [thin(&self.concentrations[0]), thin(&self.concentrations[1])],
+        }
+    }
+
+    /// These and the others', read by these' stain.
+    pub fn beside(mut self, others: &Self) -> Self {
+        for i in 0..2 {
+            self.contrast[i].extend_from_slice(&others.contrast[i]);
+            self.concentrations[i].extend_from_slice(&others.concentrations[i]);
+        }
+        self
+    }
+
+    /// The reading that they make.
+    pub fn reading(&self) -> Reading {
+        let slope = |scale: usize| Slope::of(&self.contrast[scale]).unwrap_or(Slope::NEVER);
+        Reading {
+            inverse: self.stain.matrix.inverse().unwrap_or_default(),
+            high_ends: [high_end(&self.concentrations[0]), high_end(&self.concentrations[1])],
+            slopes: [slope(0), slope(1)],
+        }
+    }
 }
 
 impl BestCalibration {
-    /// Reads it off samples of one slide, or off one picture as its own sample.
+    /// Reads it off samples of one slide, or off one picture as its own sample: everywhere alike.
     pub fn of(samples: &[Picture], config: &StainConfig) -> Self {
-        let stain = StainCalibration::of(samples, config);
-        let high_ends = [0, 1].map(|which: usize| {
-            let of_stain = |sample: &Picture| concentration(&sample.rgb, &stain.matrix, which);
-            high_end(&pooled(samples, of_stain))
-        });
-        Self { stain, contrast: ContrastCalibration::of(samples, &stain), high_ends }
+        let values = Values::of(samples, config);
+        Self { stain: values.stain, field: Field::everywhere(values.reading()), config: *config }
+    }
+
+    /// A slide that is read place by place.
+    pub fn of_field(stain: StainCalibration, field: Field, config: &StainConfig) -> Self {
+        Self { stain, field, config: *config }
+    }
+
+    /// The calibration as it is seen from a window of the slide.
+    pub fn seen_from(&self, x_px: usize, y_px: usize) -> Self {
+        Self { field: self.field.seen_from(x_px, y_px), ..*self }
     }
 
     /// How sure the stain's local contrast and the network, which gives log-odds, are together, at each pixel of a part
@@ -71,7 +143,7 @@ impl BestCalibration {
         let seen = part.with_border(NETWORK_REACH_PX, picture.size);
         let learned = network.maps(&self.normalised(picture, seen), seen.size);
         let inner = part.within(seen);
-        let mut log_odds = self.contrast.log_odds(picture, part);
+        let mut log_odds = self.of_contrast(picture, part);
         let rows = log_odds.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
         rows.for_each(|(y, row)| {
             let start = seen.size.index(inner.left_px, inner.top_px + y);
@@ -83,37 +155,34 @@ impl BestCalibration {
         ConfidenceMap::of_log_odds(part.size, log_odds)
     }
 
-    /// How sure the stain's local contrast is alone.
-    fn of_contrast(&self, picture: &Picture) -> ConfidenceMap {
-        let log_odds = self.contrast.log_odds(picture, Part::whole(picture.size));
-        ConfidenceMap::of_log_odds(picture.size, log_odds)
-    }
-
-    /// What the corners of windows must be multiples of, in pixels.
-    pub fn grid_px(mpp: Option<MicronsPerPixel>) -> usize {
-        ContrastCalibration::grid_px(mpp)
-    }
-
-    /// How far around a place the method looks, in pixels, in a picture of resolution `mpp`.
-    pub fn reach_px(config: &StainConfig, mpp: Option<MicronsPerPixel>) -> usize {
-        ContrastCalibration::reach_px(config, mpp).max(NETWORK_REACH_PX)
+    /// The log-odds of the stain's local contrast alone.
+    fn of_contrast(&self, picture: &Picture, part: Part) -> Vec<f32> {
+        let haematoxylin =
+            self.field.map(&picture.rgb, picture.size, |reading, pixel| reading.haematoxylin(pixel));
+        log_odds(picture, part, haematoxylin, &self.field, &self.config)
     }
 
     /// What the network sees instead of colours: haematoxylin, eosin and the residual, each on a scale of its picture or
-    /// slide.
+    /// of its place in the slide.
     ///
     /// Interleaved `[height, width, 3]`, light where there is none, like a picture.
     fn normalised(&self, picture: &Picture, part: Part) -> Vec<u8> {
         let cut = |rgb: &[u8]| part.cut(rgb.to_vec(), picture.size, 3);
         let of_part = if part == Part::whole(picture.size) { None } else { Some(cut(&picture.rgb)) };
         let rgb = of_part.as_deref().unwrap_or(&picture.rgb);
-        let [h_high, e_high] = self.high_ends;
         let light = |share: f32| (255.0 - 200.0 * share.clamp(0.0, 1.275)) as u8;
-        let seen = map_concentrations(rgb, &self.stain.matrix, |[haematoxylin, eosin, residual]| {
+        let seen = self.field.seen_from(part.left_px, part.top_px).map(rgb, part.size, |reading, pixel| {
+            let [haematoxylin, eosin, residual] = reading.concentrations(pixel);
+            let [h_high, e_high] = reading.high_ends;
             [light(haematoxylin / h_high), light(eosin / e_high), light(0.5 + residual / h_high)]
         });
         seen.into_flattened()
     }
+}
+
+/// How far around a place the method looks, in pixels, in a picture of resolution `mpp`.
+pub fn reach_px(config: &StainConfig, mpp: Option<MicronsPerPixel>) -> usize {
+    contrast::reach_px(config, mpp).max(NETWORK_REACH_PX)
 }
 
 /// Haematoxylin's high end, which becomes 1: this share of the pixels lies below.
@@ -154,7 +223,7 @@ pub fn learn(
         .grouped()
         .collect::<Vec<_>>()
         .into_par_iter()
-        .flat_map_iter(|group| std::iter::repeat_n(BestCalibration::of(group, &best.stain), group.len()))
+        .flat_map_iter(|group| calibrations_of_group(group, &best.stain))
         .collect();
     let mut taught: Option<Weights> = None;
     let mut curve: Vec<Step> = Vec::new();
@@ -174,6 +243,20 @@ pub fn learn(
     }
     let weights = taught.ok_or_else(|| Error::bug("no round was taught"))?;
     Ok(Taught { weights, choice: None, curve })
+}
+
+/// How each of some windows of one slide is read: as the places that they are in it. A picture is its own slide.
+fn calibrations_of_group(group: &[Picture], config: &StainConfig) -> Vec<BestCalibration> {
+    if let [_] = group {
+        return vec![BestCalibration::of(group, config)];
+    }
+    let whole = Values::of(group, config);
+    let prior = whole.thinned();
+    let of_window = |window: &Picture| {
+        let values = Values::of(std::slice::from_ref(window), config).beside(&prior);
+        BestCalibration::of_field(whole.stain, Field::everywhere(values.reading()), config)
+    };
+    group.iter().map(of_window).collect()
 }
 
 /// A loss that is no number any more has made the weights worthless.
@@ -219,7 +302,7 @@ fn lesson(
 ) -> Lesson {
     let whole = Part::whole(picture.size);
     let believed = match network {
-        None => calibration.of_contrast(picture),
+        None => ConfidenceMap::of_log_odds(picture.size, calibration.of_contrast(picture, whole)),
         Some(network) => calibration.confidence(network, picture, whole),
     };
     let found = instances(&believed, picture.mpp, &best.instances);

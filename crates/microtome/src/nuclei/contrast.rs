@@ -6,8 +6,9 @@
 
 use super::confidence::{Part, SUREST};
 use super::instances::Scale;
-use super::stain::{Slope, StainCalibration, StainConfig};
-use microtome_kernels::gaussian::{cell_px, gaussian_blur, gaussian_blur_wide, reach_px};
+use super::reading::Field;
+use super::stain::StainConfig;
+use microtome_kernels::gaussian::{self, cell_px, gaussian_blur, gaussian_blur_wide};
 use microtome_slide::{MicronsPerPixel, Picture};
 use rayon::prelude::*;
 
@@ -18,66 +19,63 @@ const SURROUNDINGS_UM: [f64; 2] = [6.25, 12.5];
 /// Share of the surroundings' haematoxylin that is taken away.
 const SHARE: f32 = 0.5;
 
-/// How the local contrast of a picture or slide is read, which is the same at each of its places.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ContrastCalibration {
-    stain: StainCalibration,
-    slopes: [Option<Slope>; 2],
+/// The local contrast at both scales, of each pixel of a picture; `haematoxylin` is not smoothed yet.
+pub fn contrasts(picture: &Picture, haematoxylin: Vec<f32>, config: &StainConfig) -> [Vec<f32>; 2] {
+    let smooth = smooth(picture, haematoxylin, config);
+    SURROUNDINGS_UM.map(|surroundings_um| {
+        let mut around = around(picture, &smooth, surroundings_um);
+        around.par_iter_mut().zip(&smooth).for_each(|(around, h)| *around = h - SHARE * *around);
+        around
+    })
 }
 
-impl ContrastCalibration {
-    /// Reads it off samples of one slide, or off one picture as its own sample.
-    pub fn of(samples: &[Picture], stain: &StainCalibration) -> Self {
-        let smooth: Vec<Vec<f32>> = samples.par_iter().map(|sample| smooth(sample, stain)).collect();
-        let slope = |surroundings_um: f64| {
-            let contrast = |(sample, smooth): (&Picture, &Vec<f32>)| -> Vec<f32> {
-                let around = around(sample, smooth, surroundings_um);
-                smooth.iter().zip(around).map(|(h, around)| h - SHARE * around).collect()
-            };
-            let of_samples: Vec<Vec<f32>> = samples.par_iter().zip(&smooth).map(contrast).collect();
-            match &of_samples[..] {
-                [only] => Slope::of(only),
-                several => Slope::of(&several.concat()),
-            }
-        };
-        Self { stain: *stain, slopes: SURROUNDINGS_UM.map(slope) }
-    }
-
-    /// How sure the local contrast is of a nucleus at each pixel of a part of a picture, as log-odds: the mean of both scales.
-    pub fn log_odds(&self, picture: &Picture, part: Part) -> Vec<f32> {
-        let smooth = smooth(picture, &self.stain);
-        let mut sum = vec![0.0; part.size.area_px()];
-        for (slope, surroundings_um) in self.slopes.iter().zip(SURROUNDINGS_UM) {
-            let around = around(picture, &smooth, surroundings_um);
-            let rows = sum.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
-            rows.for_each(|(y, sum)| {
-                let start = picture.size.index(part.left_px, part.top_px + y);
-                let row = smooth[start..].iter().zip(&around[start..]);
-                for (sum, (h, around)) in sum.iter_mut().zip(row) {
-                    let log_odds = slope.map_or(-SUREST, |slope| slope.log_odds(h - SHARE * around));
-                    *sum += 0.5 * log_odds.clamp(-SUREST, SUREST);
+/// How sure the local contrast is of a nucleus at each pixel of a part of a picture, as log-odds: the mean of both scales.
+/// `haematoxylin` is not smoothed yet, and of the whole picture.
+pub fn log_odds(
+    picture: &Picture,
+    part: Part,
+    haematoxylin: Vec<f32>,
+    field: &Field,
+    config: &StainConfig,
+) -> Vec<f32> {
+    let smooth = smooth(picture, haematoxylin, config);
+    let field = field.seen_from(part.left_px, part.top_px);
+    let mut sum = vec![0.0; part.size.area_px()];
+    for (scale, surroundings_um) in SURROUNDINGS_UM.into_iter().enumerate() {
+        let around = around(picture, &smooth, surroundings_um);
+        let rows = sum.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
+        rows.for_each(|(y, sum)| {
+            let start = picture.size.index(part.left_px, part.top_px + y);
+            let (smooth, around) = (&smooth[start..], &around[start..]);
+            field.for_blocks(y, part.size.width_px, |block, reading| {
+                let slope = reading.slopes[scale];
+                let values = smooth[block.clone()].iter().zip(&around[block.clone()]);
+                for (sum, (h, around)) in sum[block].iter_mut().zip(values) {
+                    *sum += 0.5 * slope.log_odds(h - SHARE * around).clamp(-SUREST, SUREST);
                 }
             });
-        }
-        sum
+        });
     }
+    sum
+}
 
-    /// How far around a place the contrast looks, in pixels, in a picture of resolution `mpp`.
-    pub fn reach_px(config: &StainConfig, mpp: Option<MicronsPerPixel>) -> usize {
-        let around_px = around_px(mpp, SURROUNDINGS_UM[1]);
-        let smoothing_px = reach_px(config.smoothing_px) + reach_px(missing_px(config.smoothing_px, mpp));
-        smoothing_px + reach_px(around_px) + cell_px(around_px)
-    }
+/// How far around a place the contrast looks, in pixels, in a picture of resolution `mpp`.
+pub fn reach_px(config: &StainConfig, mpp: Option<MicronsPerPixel>) -> usize {
+    let around_px = around_px(mpp, SURROUNDINGS_UM[1]);
+    let smoothing_px = [config.smoothing_px, missing_px(config.smoothing_px, mpp)].map(gaussian::reach_px);
+    smoothing_px.iter().sum::<usize>() + gaussian::reach_px(around_px) + cell_px(around_px)
+}
 
-    /// What the corners of windows must be multiples of, for windows to give what the whole gives, in pixels.
-    pub fn grid_px(mpp: Option<MicronsPerPixel>) -> usize {
-        cell_px(around_px(mpp, SURROUNDINGS_UM[1]))
-    }
+/// What the corners of windows must be multiples of, for windows to give what the whole gives, in pixels.
+pub fn grid_px(mpp: Option<MicronsPerPixel>) -> usize {
+    cell_px(around_px(mpp, SURROUNDINGS_UM[1]))
 }
 
 /// Haematoxylin, smoothed for its contrast.
-fn smooth(picture: &Picture, stain: &StainCalibration) -> Vec<f32> {
-    gaussian_blur(&stain.haematoxylin(picture), picture.size, missing_px(stain.smoothing_px, picture.mpp))
+fn smooth(picture: &Picture, haematoxylin: Vec<f32>, config: &StainConfig) -> Vec<f32> {
+    let smoothed = gaussian_blur(&haematoxylin, picture.size, config.smoothing_px);
+    drop(haematoxylin);
+    gaussian_blur(&smoothed, picture.size, missing_px(config.smoothing_px, picture.mpp))
 }
 
 /// What smoothing is missing where some was done before.

@@ -127,7 +127,7 @@ impl RunFolder {
         let done: PictureDone = serde_json::from_slice(&bytes).ok()?;
         let rows = done.rows_file.iter().map(|file| self.slides_state().join(file));
         let is_whole =
-            done.files.iter().map(|file| self.out.join(file)).chain(rows).all(|file| file.is_file());
+            done.files.iter().map(|file| self.out.join(file)).chain(rows).all(|file| file.exists());
         (done.sha256 == sha256 && is_whole).then_some(done)
     }
 

@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod instances;
 pub mod measure;
 pub mod model;
+pub mod reading;
 pub mod run;
 pub mod segmenter;
 pub mod slide;

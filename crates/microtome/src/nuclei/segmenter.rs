@@ -4,6 +4,7 @@ use super::best::{self, BestCalibration};
 use super::choice::Sense;
 use super::confidence::{ConfidenceMap, Part};
 use super::config::{ConfigFile, Method};
+use super::contrast;
 use super::instances::{InstancesConfig, instances};
 use super::measure::{Nucleus, measure};
 use super::model::Model;
@@ -77,19 +78,24 @@ impl Segmenter {
         }
     }
 
+    /// The values by which each place of a slide is read, for methods that do so.
+    pub fn reads_places(&self) -> Option<&StainConfig> {
+        matches!(self.engine, Engine::Best { .. }).then_some(&self.stain)
+    }
+
     /// How far around a place the method looks, in pixels, in a picture of resolution `mpp`.
     pub fn reach_px(&self, mpp: Option<MicronsPerPixel>) -> usize {
         match &self.engine {
             Engine::Stain => StainCalibration::reach_px(&self.stain),
             Engine::Contrastive { .. } => NETWORK_REACH_PX,
-            Engine::Best { .. } => BestCalibration::reach_px(&self.stain, mpp),
+            Engine::Best { .. } => best::reach_px(&self.stain, mpp),
         }
     }
 
     /// What the corners of windows must be multiples of, for windows to give what the whole gives, in pixels.
     pub fn grid_px(&self, mpp: Option<MicronsPerPixel>) -> usize {
         match &self.engine {
-            Engine::Best { .. } => BestCalibration::grid_px(mpp),
+            Engine::Best { .. } => contrast::grid_px(mpp),
             _ => 1,
         }
     }
@@ -124,7 +130,7 @@ impl Segmenter {
 }
 
 /// What a method reads off a whole picture or slide before it decides about any of its places.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Calibration {
     /// Of methods that need the stain only.
     Stain(StainCalibration),
@@ -138,6 +144,14 @@ impl Calibration {
         match self {
             Self::Stain(stain) => stain,
             Self::Best(best) => &best.stain,
+        }
+    }
+
+    /// The calibration as it is seen from a window of the slide, whose corner is this far to the right and down.
+    pub fn seen_from(&self, x_px: usize, y_px: usize) -> Self {
+        match self {
+            Self::Stain(_) => self.clone(),
+            Self::Best(best) => Self::Best(best.seen_from(x_px, y_px)),
         }
     }
 }

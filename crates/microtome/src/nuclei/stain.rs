@@ -10,6 +10,7 @@ use microtome_kernels::stain::{MacenkoSettings, StainMatrix, concentration, mace
 use microtome_kernels::threshold::{otsu, separability, sides};
 use microtome_slide::Picture;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// Which stain vectors deconvolution uses.
@@ -33,11 +34,12 @@ pub struct StainConfig {
 }
 
 /// From haematoxylin to confidence: a logistic curve that is one half at the threshold.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Slope {
     /// What parts nuclei from the rest by Otsu's criterion.
     pub threshold: f32,
-    width: f32,
+    /// How far from it the odds are e to one.
+    pub width: f32,
 }
 
 /// The logistic curve falls from 0.95 to 0.05 over about the distance of the two sides' means.
@@ -52,6 +54,15 @@ impl Slope {
         let [low, high] = sides(values, threshold).map(mean);
         let distance = ((high - low) as f32).max(1e-3);
         Some(Self { threshold, width: distance / STEEPNESS })
+    }
+
+    /// The slope by which nothing is a nucleus.
+    pub const NEVER: Self = Self { threshold: 1e6, width: 1.0 };
+
+    /// The slope between this one (`part` 0) and the other (1).
+    pub fn towards(self, other: Self, part: f32) -> Self {
+        let mix = |a: f32, b: f32| a + part * (b - a);
+        Self { threshold: mix(self.threshold, other.threshold), width: mix(self.width, other.width) }
     }
 
     /// The log-odds of a nucleus at a value.

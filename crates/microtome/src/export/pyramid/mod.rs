@@ -31,7 +31,7 @@ pub enum PixelKind {
     Rgb,
     /// One byte; zlib. Smaller levels are means.
     Grey,
-    /// Ids of objects, four bytes in the machine's order; zlib. Smaller levels take every other pixel.
+    /// Ids of objects, four bytes, little endian; zlib. Smaller levels take every other pixel.
     Labels,
 }
 
@@ -177,7 +177,7 @@ impl PyramidWriter {
 }
 
 /// Extents of the levels: each half of the one before, rounded down.
-fn sizes(first: Size) -> impl Iterator<Item = Size> {
+pub(super) fn sizes(first: Size) -> impl Iterator<Item = Size> {
     let half = |size: &Size| {
         let is_large = size.width_px.max(size.height_px) > SMALLEST_PX;
         is_large.then(|| Size::new((size.width_px / 2).max(1), (size.height_px / 2).max(1)))
@@ -187,7 +187,7 @@ fn sizes(first: Size) -> impl Iterator<Item = Size> {
 
 /// Rows of the level below: each pixel is made of four; an odd row or column at the end has no part in it, unless it is the
 /// only one.
-fn halve(rows: &[u8], width_px: usize, kind: PixelKind) -> Vec<u8> {
+pub(super) fn halve(rows: &[u8], width_px: usize, kind: PixelKind) -> Vec<u8> {
     let bytes = kind.bytes();
     let row_bytes = width_px * bytes;
     let half_bytes = (width_px / 2).max(1) * bytes;

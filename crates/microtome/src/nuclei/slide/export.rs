@@ -1,6 +1,7 @@
 //! What is written of a slide: put together from the records of its tiles, one after the other, so that memory does not grow
 //! with the number of nuclei.
 
+use super::maps::{MapFormat, Maps};
 use super::record;
 use super::tile::{Outlined, TileFound};
 use crate::context::Context;
@@ -108,7 +109,13 @@ impl DoneTiles<'_> {
     ///
     /// # Errors
     /// `Io` when the disk refuses, or a record was removed; `Cancelled`.
-    pub fn write(&self, files: &SlideFiles, context: &Context<'_>) -> Result<SlideSummary> {
+    pub fn write(
+        &self,
+        out: &Path,
+        files: &SlideFiles,
+        maps: MapFormat,
+        context: &Context<'_>,
+    ) -> Result<SlideSummary> {
         let longest = self.slide.levels[0].size.width_px.max(self.slide.levels[0].size.height_px);
         let overview =
             Overview::of(self.slide, (longest as f64 / OVERLAY_PX as f64).max(1.0), context.budget)?;
@@ -116,6 +123,8 @@ impl DoneTiles<'_> {
         let mut density = density::Density::new(self.slide.levels[0].size, self.input.mpp);
         let mut geojson = GeoJsonWriter::create(&files.geojson, &self.input.sha256, self.input.mpp)?;
         let mut rows = AtomicWriter::create(&files.rows)?;
+        let mpp = mpp_of_level(self.input.mpp, self.plan);
+        let mut maps = Maps::create(out, &self.input.name, maps, self.plan.size, mpp)?;
         context.progress().begin(&format!("writing {}", self.input.name), self.records.len());
         let mut next = self.records.first().map(|path| self.read(path));
         for (index, tile) in self.plan.tiles.iter().enumerate() {
@@ -123,7 +132,18 @@ impl DoneTiles<'_> {
             let now = next.take().ok_or_else(|| Error::bug("a tile has no record"))?;
             // The next record is read while this one is written.
             let (written, read) = rayon::join(
-                || self.write_tile(now?, tile.core, &mut totals, &mut density, &mut geojson, &mut rows),
+                || {
+                    let mut found = now?;
+                    self.write_tile(
+                        &mut found,
+                        tile.core,
+                        &mut totals,
+                        &mut density,
+                        &mut geojson,
+                        &mut rows,
+                    )?;
+                    maps.as_mut().map_or(Ok(()), |maps| maps.add(found, tile.core))
+                },
                 || self.records.get(index + 1).map(|path| self.read(path)),
             );
             written.map_err(|error| error.at(&files.rows))?;
@@ -131,6 +151,9 @@ impl DoneTiles<'_> {
             context.progress().advance(index + 1, "");
         }
         context.progress().end();
+        if let Some(maps) = maps {
+            maps.finish(out, &self.input.name)?;
+        }
         geojson.finish()?;
         rows.commit()?;
         density.write(&files.density, &totals.overlay.rgb, totals.overlay.size, self.tissue)?;
@@ -153,7 +176,7 @@ impl DoneTiles<'_> {
 
     fn write_tile(
         &self,
-        mut found: TileFound,
+        found: &mut TileFound,
         core: RectangleInLevel,
         totals: &mut Totals,
         density: &mut density::Density,
@@ -166,7 +189,7 @@ impl DoneTiles<'_> {
             one.nucleus.id = u32::try_from(totals.nuclei)
                 .map_err(|_| Error::limit("a slide of more than four thousand million nuclei"))?;
         }
-        totals.overlay.draw(&found, core, self.plan.downsample);
+        totals.overlay.draw(found, core, self.plan.downsample);
         for block in found.nuclei.chunks(BLOCK) {
             geojson.push(block, |one: &Outlined| in_level0(one, self.plan.downsample))?;
             let nuclei: Vec<Nucleus> =
@@ -178,7 +201,7 @@ impl DoneTiles<'_> {
             nuclei.iter().for_each(|nucleus| density.add(nucleus));
             totals.add(&nuclei);
         }
-        totals.note(found.unreadable, found.cut);
+        totals.note(found.unreadable.take(), found.cut);
         Ok(())
     }
 }

@@ -2,9 +2,10 @@
 
 use super::export::{DoneTiles, SlideFiles, SlideSummary, mpp_of_level};
 use super::input::SlideWork;
-use super::record;
+use super::maps::MapFormat;
 use super::tile::TileWork;
 use super::windows::{tissue_of, windows};
+use super::{field, record};
 use crate::context::Context;
 use crate::nuclei::folder::{PictureDone, RunFolder};
 use crate::nuclei::inputs::Input;
@@ -38,6 +39,7 @@ pub fn segment_slide(
     input: &Input,
     work: SlideWork,
     segmenter: &Segmenter,
+    maps: MapFormat,
     context: &Context<'_>,
 ) -> Result<PictureDone> {
     if let Some(done) = folder.done(&input.name, &input.sha256) {
@@ -57,7 +59,14 @@ pub fn segment_slide(
     if !todo.is_empty() {
         let mpp = mpp_of_level(input.mpp, &plan);
         let samples = windows(&slide, work.level, input.mpp, &tissue, (CALIBRATION_WINDOWS, 0), context)?;
-        let calibration = segmenter.calibrate(&samples);
+        let calibration = field::calibrate(
+            &slide,
+            work.level,
+            mpp,
+            (segmenter, &samples, &tissue),
+            (&state.join("field.json"), folder.key()),
+            context,
+        )?;
         drop(samples);
         let tile = TileWork {
             slide: &slide,
@@ -79,8 +88,8 @@ pub fn segment_slide(
         records: &records,
         key: folder.key(),
     };
-    let summary = done.write(&files, context)?;
-    let done = picture_done(input, &slide, &tissue, &plan, summary)?;
+    let summary = done.write(folder.path(), &files, maps, context)?;
+    let done = picture_done(input, &slide, &tissue, &plan, maps, summary)?;
     folder.note_done(&input.name, &done)?;
     disk::remove_folder_all(&state)?;
     Ok(done)
@@ -145,6 +154,7 @@ fn picture_done(
     slide: &Slide,
     tissue: &TissueMask,
     plan: &TilePlan,
+    maps: MapFormat,
     summary: SlideSummary,
 ) -> Result<PictureDone> {
     let name = &input.name;
@@ -156,6 +166,13 @@ fn picture_done(
         encode(thumbnail::confidence_thumbnail_png(&overlay.confidence, overlay.size, width_px)?),
         encode(thumbnail::overlay_thumbnail_png(&overlay.rgb, &overlay.labels, width_px)?),
     ];
+    let mut files = vec![
+        format!("geojson/{name}.geojson"),
+        format!("overlays/{name}.png"),
+        format!("density/{name}.png"),
+    ];
+    let extension = maps.extension().into_iter();
+    files.extend(extension.flat_map(|end| ["labels", "confidence"].map(|map| format!("{map}/{name}.{end}"))));
     let tissue_px = tissue.area_px() as f64 * tissue.downsample * tissue.downsample;
     Ok(PictureDone {
         sha256: input.sha256.clone(),
@@ -166,11 +183,7 @@ fn picture_done(
         areas_px: summary.areas_px.clone(),
         mean_confidence: summary.mean_confidence,
         labels: None,
-        files: vec![
-            format!("geojson/{name}.geojson"),
-            format!("overlays/{name}.png"),
-            format!("density/{name}.png"),
-        ],
+        files,
         warnings: warnings(tissue, plan, &summary),
         thumbnails: Some(thumbnails),
     })

@@ -86,7 +86,9 @@ impl TileWork<'_> {
             warnings: Vec::new(),
         };
         let part = part_of(decided, window);
-        let confidence = self.segmenter.confidence(&picture, part, self.calibration);
+        let calibration =
+            self.calibration.seen_from(window.corner.x_px as usize, window.corner.y_px as usize);
+        let confidence = self.segmenter.confidence(&picture, part, &calibration);
         let rgb = part.cut(picture.rgb, picture.size, 3);
         let labels = instances(&confidence, self.mpp, self.segmenter.instances_config());
         let (labels, cut) = own(labels, decided, core, largest_px);

@@ -1,0 +1,175 @@
+//! How the places of a picture or slide are read: which way its stains absorb, how strong they get, and where nuclei part
+//! from the rest.
+//!
+//! A picture is read alike everywhere. A slide is not: sections are thicker here than there, stains fade, and tissues
+//! differ. It is read at anchors on a grid, and in between by linear interpolation, so that nothing jumps anywhere.
+
+use super::stain::Slope;
+use microtome_kernels::Size;
+use microtome_kernels::stain::optical_density;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// How a place is read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// From optical densities (rows: red, green, blue) to concentrations (columns: haematoxylin, eosin, residual).
+    pub inverse: [[f32; 3]; 3],
+    /// Strong haematoxylin and eosin, in optical density.
+    pub high_ends: [f32; 2],
+    /// What parts nuclei from the rest, at both scales of contrast.
+    pub slopes: [Slope; 2],
+}
+
+impl Reading {
+    /// Concentrations of haematoxylin, eosin and residual in a pixel.
+    #[inline]
+    pub fn concentrations(&self, pixel: [u8; 3]) -> [f32; 3] {
+        let [red, green, blue] = pixel.map(optical_density);
+        let [of_red, of_green, of_blue] = &self.inverse;
+        std::array::from_fn(|stain| red * of_red[stain] + green * of_green[stain] + blue * of_blue[stain])
+    }
+
+    /// Concentration of haematoxylin in a pixel.
+    #[inline]
+    pub fn haematoxylin(&self, pixel: [u8; 3]) -> f32 {
+        let [red, green, blue] = pixel.map(optical_density);
+        red * self.inverse[0][0] + green * self.inverse[1][0] + blue * self.inverse[2][0]
+    }
+
+    /// The reading between this one (`part` 0) and the other (1).
+    fn towards(&self, other: &Self, part: f32) -> Self {
+        let mix = |a: f32, b: f32| a + part * (b - a);
+        let slope = |i: usize| self.slopes[i].towards(other.slopes[i], part);
+        Self {
+            inverse: std::array::from_fn(|i| {
+                std::array::from_fn(|j| mix(self.inverse[i][j], other.inverse[i][j]))
+            }),
+            high_ends: std::array::from_fn(|i| mix(self.high_ends[i], other.high_ends[i])),
+            slopes: [slope(0), slope(1)],
+        }
+    }
+}
+
+/// Pixels of a row that are read alike; blocks begin at multiples of it in the slide, wherever windows begin.
+const BLOCK_PX: usize = 16;
+
+/// Readings on a grid of anchors, in the middles of squares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    grid: Size,
+    /// Side of the squares, in pixels.
+    spacing_px: usize,
+    anchors: Vec<Reading>,
+    /// Where the upper left corner of what is looked at lies, in pixels right and down.
+    corner_px: [usize; 2],
+}
+
+impl Field {
+    /// One reading for all places.
+    pub fn everywhere(reading: Reading) -> Self {
+        Self { grid: Size::new(1, 1), spacing_px: 1, anchors: vec![reading], corner_px: [0, 0] }
+    }
+
+    /// A reading for each square of a grid, row by row.
+    ///
+    /// # Panics
+    /// If there is not one for each.
+    pub fn of_squares(grid: Size, spacing_px: usize, anchors: Vec<Reading>) -> Self {
+        assert_eq!(anchors.len(), grid.area_px(), "a reading for each square");
+        Self { grid, spacing_px, anchors, corner_px: [0, 0] }
+    }
+
+    /// The field as it is seen from a window whose upper left corner is `x_px` to the right and `y_px` down.
+    pub fn seen_from(&self, x_px: usize, y_px: usize) -> Self {
+        Self { corner_px: [self.corner_px[0] + x_px, self.corner_px[1] + y_px], ..self.clone() }
+    }
+
+    /// For each pixel of a picture, what `map` makes of it and of the reading at its place.
+    pub fn map<T: Copy + Default + Send>(
+        &self,
+        rgb: &[u8],
+        size: Size,
+        map: impl Fn(&Reading, [u8; 3]) -> T + Sync,
+    ) -> Vec<T> {
+        let mut mapped = vec![T::default(); size.area_px()];
+        let rows = mapped
+            .par_chunks_mut(size.width_px.max(1))
+            .zip(rgb.as_chunks::<3>().0.par_chunks(size.width_px.max(1)));
+        rows.enumerate().with_min_len(16).for_each(|(y, (mapped, pixels))| {
+            self.for_blocks(y, size.width_px, |block, reading| {
+                let pixels = &pixels[block.clone()];
+                mapped[block]
+                    .iter_mut()
+                    .zip(pixels)
+                    .for_each(|(mapped, pixel)| *mapped = map(reading, *pixel));
+            });
+        });
+        mapped
+    }
+
+    /// Calls `work` with the columns of each block of row `y` of a picture `width_px` wide, and with its reading.
+    pub fn for_blocks(&self, y: usize, width_px: usize, mut work: impl FnMut(Range<usize>, &Reading)) {
+        if let [only] = &self.anchors[..] {
+            return work(0..width_px, only);
+        }
+        let [left_px, top_px] = self.corner_px;
+        let (above, below, part) = self.between((top_px + y) as f32 + 0.5, self.grid.height_px);
+        let row = |row: usize| &self.anchors[row * self.grid.width_px..][..self.grid.width_px];
+        let line: Vec<Reading> =
+            row(above).iter().zip(row(below)).map(|(above, below)| above.towards(below, part)).collect();
+        let mut start = 0;
+        while start < width_px {
+            let block = (left_px + start) / BLOCK_PX;
+            let end = ((block + 1) * BLOCK_PX - left_px).min(width_px);
+            let middle = (block * BLOCK_PX + BLOCK_PX / 2) as f32;
+            let (before, after, part) = self.between(middle, self.grid.width_px);
+            work(start..end, &line[before].towards(&line[after], part));
+            start = end;
+        }
+    }
+
+    /// The anchors before and after a place, and how near it is to the second.
+    fn between(&self, place_px: f32, count: usize) -> (usize, usize, f32) {
+        let place = (place_px / self.spacing_px as f32 - 0.5).clamp(0.0, (count - 1) as f32);
+        let first = (place as usize).min(count - 1);
+        (first, (first + 1).min(count - 1), place - first as f32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(value: f32) -> Reading {
+        let slope = Slope { threshold: value, width: 1.0 };
+        Reading { inverse: [[value; 3]; 3], high_ends: [value; 2], slopes: [slope; 2] }
+    }
+
+    /// The high end at each column of a row.
+    fn row(field: &Field, y: usize, width_px: usize) -> Vec<f32> {
+        let mut row = Vec::new();
+        field.for_blocks(y, width_px, |block, reading| {
+            assert_eq!(block.start, row.len());
+            row.resize(block.end, reading.high_ends[0]);
+        });
+        row
+    }
+
+    #[test]
+    fn between_anchors_readings_change_evenly_and_windows_see_what_the_whole_sees() {
+        let anchors = (0..6).map(|i| reading(i as f32)).collect();
+        let field = Field::of_squares(Size::new(3, 2), 160, anchors);
+        let first = row(&field, 0, 480);
+        assert_eq!((first[0], first[479], first.len()), (0.0, 2.0, 480));
+        assert!((first[14 * 16] - (14.0 * 16.0 + 8.0) / 160.0 + 0.5).abs() < 1e-6);
+        let down = (159.5 / 160.0 - 0.5) * 3.0;
+        assert!((row(&field, 159, 16)[0] - down).abs() < 1e-5);
+        for (x, y) in [(160, 48), (163, 1), (15, 17)] {
+            assert_eq!(row(&field.seen_from(x, y), 7, 64), row(&field, y + 7, 480)[x..x + 64]);
+        }
+        let one = Field::everywhere(reading(3.0));
+        assert_eq!(row(&one.seen_from(500, 7), 1000, 33), [3.0; 33]);
+    }
+}
