@@ -4,6 +4,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 use microtome::export::pyramid::PixelKind;
 use microtome::nuclei::config::{KEYS, Key};
 use microtome::nuclei::slide::maps::MapFormat;
+use microtome::nuclei::slide::segment::{SlideRequest, TILE_PX};
 use std::path::PathBuf;
 
 /// Nuclei and tissues out of H&E pictures, with almost no labels.
@@ -174,9 +175,8 @@ pub(crate) enum Nuclei {
         method: Option<String>,
         #[command(flatten)]
         common: Common,
-        /// Label and confidence maps of whole slides: zarr (Python, napari), tiff (QuPath, Fiji) or none
-        #[arg(long, value_name = "FORMAT", value_enum, default_value_t = MapsName::Zarr)]
-        maps: MapsName,
+        #[command(flatten)]
+        slides: SlideArguments,
         #[command(flatten)]
         values: Values,
     },
@@ -210,12 +210,28 @@ pub(crate) enum Nuclei {
         /// Resolution of all pictures, in µm per pixel, over what their files say
         #[arg(long, value_name = "UM")]
         mpp: Option<f64>,
-        /// Label and confidence maps of whole slides: zarr (Python, napari), tiff (QuPath, Fiji) or none
-        #[arg(long, value_name = "FORMAT", value_enum, default_value_t = MapsName::Zarr)]
-        maps: MapsName,
+        #[command(flatten)]
+        slides: SlideArguments,
     },
     /// Print all values with their defaults, as a config file
     Config,
+}
+
+/// How whole slides are worked on.
+#[derive(Args, Debug)]
+pub(crate) struct SlideArguments {
+    /// Label and confidence maps of whole slides: zarr (Python, napari), tiff (QuPath, Fiji) or none
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = MapsName::Zarr, hide_possible_values = true)]
+    maps: MapsName,
+    /// Side of the tiles that whole slides are worked on in; smaller ones need less memory and more time
+    #[arg(long, value_name = "PX", default_value_t = TILE_PX)]
+    tile_px: usize,
+}
+
+impl SlideArguments {
+    pub(crate) fn request(&self) -> microtome::Result<SlideRequest> {
+        SlideRequest::new(self.maps.format(), self.tile_px)
+    }
 }
 
 /// As what label and confidence maps of slides are written.
@@ -227,7 +243,7 @@ pub(crate) enum MapsName {
 }
 
 impl MapsName {
-    pub(crate) fn format(self) -> MapFormat {
+    fn format(self) -> MapFormat {
         match self {
             Self::Zarr => MapFormat::Zarr,
             Self::Tiff => MapFormat::Tiff,

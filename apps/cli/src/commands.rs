@@ -10,7 +10,7 @@ use microtome::context::Context;
 use microtome::metrics;
 use microtome::nuclei::config::ConfigFile;
 use microtome::nuclei::run::{self, Outcome, Request};
-use microtome::nuclei::slide::maps::MapFormat;
+use microtome::nuclei::slide::segment::SlideRequest;
 use microtome::{Budget, Error, MicronsPerPixel, Result, disk};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,8 +41,9 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<ExitCode> {
 
 fn nuclei(command: Nuclei, budget: Budget) -> Result<ExitCode> {
     match command {
-        Nuclei::Run { pictures, out, method, common, maps, values } => {
-            let request = Request { maps: maps.format(), ..request(&pictures, method, &common, values.0)? };
+        Nuclei::Run { pictures, out, method, common, slides, values } => {
+            let request =
+                Request { slides: slides.request()?, ..request(&pictures, method, &common, values.0)? };
             let outcome = with_context(common.seed, budget, |context| run::run(&request, &out, context))?;
             Ok(conclude(&outcome))
         }
@@ -52,9 +53,10 @@ fn nuclei(command: Nuclei, budget: Budget) -> Result<ExitCode> {
             println!("learned from {}, model in {}", pictures_in_words(outcome.pictures), model.display());
             Ok(conclude(&outcome))
         }
-        Nuclei::Segment { pictures, model, out, mpp, maps } => {
+        Nuclei::Segment { pictures, model, out, mpp, slides } => {
             let common = Common { seed: 0, mpp, config: None };
-            let request = Request { maps: maps.format(), ..request(&pictures, None, &common, Vec::new())? };
+            let request =
+                Request { slides: slides.request()?, ..request(&pictures, None, &common, Vec::new())? };
             let outcome = with_context(0, budget, |context| run::segment(&request, &model, &out, context))?;
             Ok(conclude(&outcome))
         }
@@ -107,7 +109,7 @@ fn request(
         pictures: expand(pictures)?,
         mpp: common.mpp.map(MicronsPerPixel::new).transpose()?,
         config,
-        maps: MapFormat::Zarr,
+        slides: SlideRequest::default(),
         command: command_line(),
     })
 }

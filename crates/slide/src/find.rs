@@ -66,11 +66,20 @@ fn is_picture_name(name: &Path) -> bool {
     !is_hidden && PICTURE_EXTENSIONS.iter().any(|known| extension == *known)
 }
 
+/// What the results of a picture or slide are named after: its file's name without the extension, and without the `.ome`
+/// of `.ome.tif`. Bytes that are no text make names equal.
+pub fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    match stem.strip_suffix(".ome") {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => stem.into_owned(),
+    }
+}
+
 fn refuse_equal_names(pictures: &[PathBuf]) -> Result<()> {
     let mut path_of_name = BTreeMap::new();
     for path in pictures {
-        // As outputs are named: bytes that are no text make names equal.
-        let Some(name) = path.file_stem().map(|name| name.to_string_lossy()) else { continue };
+        let name = name_of(path);
         if let Some(earlier) = path_of_name.insert(name.clone(), path) {
             let what = format!("two pictures are named {name}: {}", earlier.display());
             return Err(Error::usage(what).at(path).advise(

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use microtome_vault::{Budget, Result, checksum, disk};
 
+use crate::find::name_of;
 use crate::{MicronsPerPixel, Size, formats};
 
 /// A picture, as 8-bit RGB on white.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// The name of the file without its folder and its last extension.
+    /// The name of the file without its folder and its extension, and without `.ome` before that.
     pub name: String,
     /// Where it was read from.
     pub path: PathBuf,
@@ -43,7 +44,7 @@ pub fn read_picture(path: impl AsRef<Path>, settings: &ReadSettings) -> Result<P
     let sha256 = checksum::sha256_hex(&bytes);
     let decoded = formats::decode(bytes, settings.budget).map_err(|error| error.at(path))?;
     Ok(Picture {
-        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        name: name_of(path),
         path: path.to_owned(),
         size: decoded.size,
         rgb: decoded.rgb,

@@ -5,7 +5,9 @@
 use std::fs;
 use std::io::Write;
 
-use microtome_vault::disk::{self, AtomicWriter, create_folder_all, read_file_bounded, write_atomic};
+use microtome_vault::disk::{
+    self, AtomicFolder, AtomicWriter, create_folder_all, read_file_bounded, write_atomic,
+};
 use microtome_vault::{Budget, Fault};
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{conclude, with_context};
 use microtome::nuclei::config::ConfigFile;
 use microtome::nuclei::run::{Request, run};
-use microtome::nuclei::slide::maps::MapFormat;
+use microtome::nuclei::slide::segment::SlideRequest;
 use microtome::{Budget, Result, disk, metrics};
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ pub(super) fn demo(out: &Path, budget: Budget) -> Result<ExitCode> {
         pictures: vec![pictures],
         mpp: None,
         config: ConfigFile::default(),
-        maps: MapFormat::None,
+        slides: SlideRequest::default(),
         command: "microtome demo".to_owned(),
     };
     let outcome = with_context(1, budget, |context| run(&request, &results, context))?;

@@ -10,8 +10,7 @@ use super::folder::{PictureDone, RunFolder};
 use super::inputs::{Input, Inputs, Skipped};
 use super::model::{Model, ModelRecord};
 use super::segmenter::{Segmentation, Segmenter};
-use super::slide::maps::MapFormat;
-use super::slide::segment::segment_slide;
+use super::slide::segment::{SlideRequest, segment_slide};
 use super::summary::{self, Stages};
 use super::teaching::{CheckpointFolder, beside};
 use super::{best, summary::Curve};
@@ -40,8 +39,8 @@ pub struct Request {
     pub mpp: Option<MicronsPerPixel>,
     /// All values.
     pub config: ConfigFile,
-    /// As what label and confidence maps of slides are written.
-    pub maps: MapFormat,
+    /// How slides are worked on.
+    pub slides: SlideRequest,
     /// The command line, for the record.
     pub command: String,
 }
@@ -139,9 +138,10 @@ fn survey(request: &Request, context: &Context<'_>) -> Result<Inputs> {
 fn identity(door: &str, request: &Request, inputs: &Inputs, model: &str, context: &Context<'_>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let (config, seed, pictures) = (request.config.to_toml(), context.seed, inputs.identity());
-    // Pictures have the same maps whatever is asked for slides.
-    let maps = inputs.slides().next().map_or("", |_| request.maps.name());
-    format!("{door} {version}\nseed {seed}\nmodel {model}\nmaps {maps}\n{config}\n{pictures}")
+    // Pictures are the same whatever is asked for slides.
+    let SlideRequest { maps, tile_px } = request.slides;
+    let slides = inputs.slides().next().map_or(String::new(), |_| format!("{} {tile_px}", maps.name()));
+    format!("{door} {version}\nseed {seed}\nmodel {model}\nslides {slides}\n{config}\n{pictures}")
 }
 
 fn describe(request: &Request, inputs: &Inputs) -> String {
@@ -226,7 +226,7 @@ fn finish(
     mut stages: Stages,
     context: &Context<'_>,
 ) -> Result<Outcome> {
-    let results = segment_all(folder, &inputs, segmenter, request.maps, context);
+    let results = segment_all(folder, &inputs, segmenter, request.slides, context);
     context.check_cancelled()?;
     stages.done("segmenting");
     let pictures = put_failures_aside(&mut inputs, results, context)?;
@@ -244,7 +244,7 @@ fn segment_all(
     folder: &RunFolder,
     inputs: &Inputs,
     segmenter: &Segmenter,
-    maps: MapFormat,
+    asked: SlideRequest,
     context: &Context<'_>,
 ) -> Vec<Result<PictureDone>> {
     let pictures = inputs.usable.iter().filter(|input| input.slide.is_none()).count();
@@ -270,7 +270,7 @@ fn segment_all(
     let slides = inputs.usable.iter().zip(results).map(|(input, result)| match (input.slide, result) {
         (Some(work), _) => {
             context.check_cancelled()?;
-            segment_slide(folder, input, work, segmenter, maps, context)
+            segment_slide(folder, input, work, segmenter, asked, context)
         }
         (None, Some(result)) => result,
         (None, None) => Err(Error::bug("a picture was passed over")),

@@ -261,11 +261,11 @@ mod tests {
                 assert_eq!(slide.mpp.map(MicronsPerPixel::microns), Some(0.25));
                 let expected: Vec<Size> = sizes(size).collect();
                 assert_eq!(slide.levels.iter().map(|level| level.size).collect::<Vec<_>>(), expected);
-                let mut above = (size, rows.clone());
+                let mut pixels = rows.clone();
                 for (level, &size) in expected.iter().enumerate() {
                     let read = slide.region(level, PointInLevel0::new(0, 0), size, Budget::DEFAULT).unwrap();
-                    assert!(read.rgb == above.1, "{name} {size}");
-                    above = (size, halve(&above.1, above.0.width_px, PixelKind::Rgb));
+                    assert!(read.rgb == pixels, "{name} {size}");
+                    pixels = halve(&pixels, size.width_px, PixelKind::Rgb);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::nuclei::inputs::Input;
+use microtome_slide::find::name_of;
 use microtome_slide::plan::nearest_level;
 use microtome_slide::{MicronsPerPixel, Slide};
 use microtome_vault::{Error, Result, checksum, disk};
@@ -44,7 +45,7 @@ pub fn survey(path: &Path, mpp: Option<MicronsPerPixel>, context: &Context<'_>) 
     let wanted = MicronsPerPixel::new(FINEST_MPP.max(of_level0.microns()))?;
     let level = nearest_level(&slide, of_level0, wanted);
     Ok(Some(Input {
-        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        name: name_of(path),
         path: path.to_owned(),
         sha256: fingerprint(path)?,
         size: slide.levels[0].size,

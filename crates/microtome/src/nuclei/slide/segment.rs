@@ -7,6 +7,7 @@ use super::tile::TileWork;
 use super::windows::{tissue_of, windows};
 use super::{field, record};
 use crate::context::Context;
+use crate::export::zarr::CHUNK_PX;
 use crate::nuclei::folder::{PictureDone, RunFolder};
 use crate::nuclei::inputs::Input;
 use crate::nuclei::segmenter::Segmenter;
@@ -21,14 +22,47 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Side of the cores of tiles, in pixels of the level. The larger, the less is looked at twice; a tile takes about 400 MB.
-const CORE_PX: usize = 3072;
-/// Bytes that a tile may take while it is worked on.
-const TILE_BYTES: u64 = 512 << 20;
+/// Side of the cores of tiles, in pixels of the level, where nothing else is asked for. The larger, the less is looked at
+/// twice; a tile of this takes about 400 MB.
+pub const TILE_PX: usize = 3072;
+/// How much wider the window of a tile is than its core, about, in pixels.
+const WINDOW_BORDER_PX: usize = 784;
+/// Bytes that a pixel of a window takes while it is worked on, about.
+const WINDOW_BYTES: u64 = 34;
 /// How far around tissue nuclei are believed, in pixels of its mask.
 const TISSUE_BORDER_PX: usize = 3;
 /// Windows that a method is calibrated on.
 const CALIBRATION_WINDOWS: usize = 16;
+
+/// What a person asks for of slides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlideRequest {
+    /// As what label and confidence maps are written.
+    pub maps: MapFormat,
+    /// Side of the tiles, in pixels: whole chunks of the maps.
+    pub tile_px: usize,
+}
+
+impl SlideRequest {
+    /// Maps of a format, and tiles of a side.
+    ///
+    /// # Errors
+    /// `Usage` when tiles are no whole chunks, or too large.
+    pub fn new(maps: MapFormat, tile_px: usize) -> Result<Self> {
+        match tile_px.is_multiple_of(CHUNK_PX) && (1..=8).contains(&(tile_px / CHUNK_PX)) {
+            true => Ok(Self { maps, tile_px }),
+            false => Err(Error::usage(format!("tiles of {tile_px} px cannot be worked on")).advise(
+                "take 1024, 2048, 3072 (as without --tile-px) or up to 8192: the smaller, the less memory",
+            )),
+        }
+    }
+}
+
+impl Default for SlideRequest {
+    fn default() -> Self {
+        Self { maps: MapFormat::Zarr, tile_px: TILE_PX }
+    }
+}
 
 /// Segments a slide: tiles that are not done yet, then the files of all.
 ///
@@ -39,7 +73,7 @@ pub fn segment_slide(
     input: &Input,
     work: SlideWork,
     segmenter: &Segmenter,
-    maps: MapFormat,
+    asked: SlideRequest,
     context: &Context<'_>,
 ) -> Result<PictureDone> {
     if let Some(done) = folder.done(&input.name, &input.sha256) {
@@ -48,7 +82,7 @@ pub fn segment_slide(
     let slide = Slide::open(&input.path, context.budget)?;
     let tissue = tissue_of(&slide, input, context)?;
     let believed = tissue.widened(TISSUE_BORDER_PX);
-    let plan = TilePlan::of(&slide, work.level, CORE_PX, &believed);
+    let plan = TilePlan::of(&slide, work.level, asked.tile_px, &believed);
     let state = folder.slide_state(&input.name);
     disk::create_folder_all(&state)?;
     disk::remove_leftovers(&state)?;
@@ -88,8 +122,8 @@ pub fn segment_slide(
         records: &records,
         key: folder.key(),
     };
-    let summary = done.write(folder.path(), &files, maps, context)?;
-    let done = picture_done(input, &slide, &tissue, &plan, maps, summary)?;
+    let summary = done.write(folder.path(), &files, asked.maps, context)?;
+    let done = picture_done(input, &slide, &tissue, &plan, asked.maps, summary)?;
     folder.note_done(&input.name, &done)?;
     disk::remove_folder_all(&state)?;
     Ok(done)
@@ -133,7 +167,7 @@ fn do_tiles(
     };
     // Threads of their own: while one reads or floods, the others keep all cores busy with arithmetic.
     std::thread::scope(|scope| {
-        for _ in 0..at_a_time(context).min(todo.len()) {
+        for _ in 0..at_a_time(plan.core_px, context).min(todo.len()) {
             scope.spawn(one_after_the_other);
         }
     });
@@ -145,8 +179,10 @@ fn do_tiles(
 }
 
 /// How many tiles are worked on at a time: as many as there are threads, as far as memory goes.
-fn at_a_time(context: &Context<'_>) -> usize {
-    system::threads().clamp(1, (context.budget.bytes() / TILE_BYTES).max(1) as usize)
+fn at_a_time(tile_px: usize, context: &Context<'_>) -> usize {
+    let window_px = (tile_px + WINDOW_BORDER_PX) as u64;
+    system::threads()
+        .clamp(1, (context.budget.bytes() / (window_px * window_px * WINDOW_BYTES)).max(1) as usize)
 }
 
 fn picture_done(

@@ -205,3 +205,120 @@ fn outlined(mut nucleus: Nucleus, labels: &Labels, corner: PointInLevel) -> Outl
     region.centroid_y_px += down as f64;
     Outlined { nucleus, mask }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nuclei::confidence::ConfidenceMap;
+    use crate::nuclei::config::ConfigFile;
+    use std::collections::BTreeSet;
+
+    /// A number after the other that looks random.
+    struct Chance(u64);
+
+    impl Chance {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % end
+        }
+    }
+
+    /// Round things, many of which touch.
+    fn confidence(size: Size, chance: &mut Chance) -> ConfidenceMap {
+        let mut values = vec![0.0f32; size.area_px()];
+        for _ in 0..size.area_px() / 150 {
+            let (x, y) = (chance.below(size.width_px) as i64, chance.below(size.height_px) as i64);
+            let radius = 3.0 + chance.below(40) as f32 / 10.0;
+            for dy in -14..=14i64 {
+                for dx in -14..=14i64 {
+                    let (x, y) = (x + dx, y + dy);
+                    let inside = x >= 0 && y >= 0 && x < size.width_px as i64 && y < size.height_px as i64;
+                    if inside {
+                        let value = &mut values[size.index(x as usize, y as usize)];
+                        *value = value.max(1.0 - ((dx * dx + dy * dy) as f32).sqrt() / (2.0 * radius));
+                    }
+                }
+            }
+        }
+        ConfidenceMap { size, values }
+    }
+
+    /// The pixels of each object, in the whole map.
+    fn objects(labels: &Labels, corner: PointInLevel, whole: Size) -> Vec<BTreeSet<usize>> {
+        let mut objects = vec![BTreeSet::new(); labels.highest_id() as usize];
+        for (at, id) in labels.ids.iter().enumerate().filter(|(_, id)| **id > 0) {
+            let (x, y) = (at % labels.size.width_px, at / labels.size.width_px);
+            objects[*id as usize - 1].insert(whole.index(x + corner.x_px as usize, y + corner.y_px as usize));
+        }
+        objects
+    }
+
+    fn is_wide(object: &BTreeSet<usize>, whole: Size, largest_px: usize) -> bool {
+        let span = |of: fn(usize, usize) -> usize| {
+            let places = object.iter().map(|at| of(*at, whole.width_px));
+            places.clone().max().unwrap_or(0) - places.min().unwrap_or(0) + 1
+        };
+        span(|at, width| at % width).max(span(|at, width| at / width)) > largest_px
+    }
+
+    #[test]
+    fn tiles_give_the_nuclei_of_the_whole_each_once_and_whole() {
+        let mpp = MicronsPerPixel::new(1.0).ok();
+        let config = ConfigFile::default().instances();
+        let largest_px = LARGEST_UM as usize;
+        let border_px = largest_px + NEIGHBOUR_UM as usize;
+        let (mut layouts, mut at_borders, mut wide) = (0, 0, 0);
+        for seed in 0..60 {
+            let mut chance = Chance(seed * 7919 + 1);
+            let size = Size::new(120 + chance.below(120), 90 + chance.below(120));
+            let map = confidence(size, &mut chance);
+            let origin = PointInLevel::new(0, 0);
+            let expected = objects(&instances(&map, mpp, &config), origin, size);
+            for _ in 0..9 {
+                let side = 25 + chance.below(110);
+                let mut found = Vec::new();
+                for top in (0..size.height_px).step_by(side) {
+                    for left in (0..size.width_px).step_by(side) {
+                        let core = RectangleInLevel {
+                            corner: PointInLevel::new(left as i64, top as i64),
+                            size: Size::new(side, side),
+                        };
+                        let core = core.within(size);
+                        let seen = core.with_border(border_px).within(size);
+                        let part = part_of(seen, RectangleInLevel { corner: origin, size });
+                        let seen_map =
+                            ConfidenceMap { size: seen.size, values: part.cut(map.values.clone(), size, 1) };
+                        let (labels, _) = own(instances(&seen_map, mpp, &config), seen, core, largest_px);
+                        let own = objects(&labels, seen.corner, size);
+                        at_borders += own
+                            .iter()
+                            .filter(|object| {
+                                object.iter().any(|at| {
+                                    let point = [at % size.width_px, at / size.width_px].map(|at| at as i64);
+                                    !core.holds(PointInLevel::new(point[0], point[1]))
+                                })
+                            })
+                            .count();
+                        found.extend(own);
+                    }
+                }
+                // Of what is too wide, tiles hold the pieces.
+                let pixels = |all: &[BTreeSet<usize>]| all.iter().flatten().copied().collect::<Vec<_>>();
+                let mut every = pixels(&found);
+                every.sort_unstable();
+                let mut all = pixels(&expected);
+                all.sort_unstable();
+                assert_eq!(every, all, "seed {seed}, side {side}: each pixel once");
+                for object in &expected {
+                    match is_wide(object, size, largest_px) {
+                        true => wide += 1,
+                        false => assert!(found.contains(object), "seed {seed}, side {side}"),
+                    }
+                }
+                layouts += 1;
+            }
+        }
+        assert_eq!(layouts, 540);
+        assert!(at_borders > 5_000 && wide < layouts * 3, "{at_borders} at borders, {wide} wide");
+    }
+}
