@@ -46,7 +46,7 @@ pub fn tissue_of(slide: &Slide, input: &Input, context: &Context<'_>) -> Result<
 }
 
 /// Up to `count` windows of a level with much tissue and no artefacts, where `seed` wants them. Windows with unreadable
-/// tiles are passed over. `mpp` is the resolution of level 0.
+/// tiles are passed over while there are others. `mpp` is the resolution of level 0.
 ///
 /// # Errors
 /// `Io` when the disk refuses; `Limit` when a window exceeds the budget.
@@ -62,36 +62,41 @@ pub fn windows(
     let side = Size::new(size.width_px.min(WINDOW_PX), size.height_px.min(WINDOW_PX));
     let plan = TilePlan::of(slide, level, side.width_px.min(side.height_px), tissue);
     let mut places = plan.tiles;
-    let whole = |tile: &PlannedTile| tile.core.size.width_px == tile.core.size.height_px;
-    if places.iter().any(whole) {
-        places.retain(whole);
-    }
+    let is_cut = |tile: &PlannedTile| tile.core.size.width_px != tile.core.size.height_px;
     places.shuffle(&mut stream(seed, Purpose::Windows, 0));
     let meets = |tile: &PlannedTile, (tissue, spoilt): (f64, f64)| {
         tile.shares.tissue >= tissue && tile.shares.pen + tile.shares.fold <= spoilt
     };
-    // The best first, in the order of the shuffle.
-    places.sort_by_key(|tile| DEMANDS.iter().position(|demand| meets(tile, *demand)));
-    let mut windows = Vec::new();
+    // Whole ones before those that the slide's edge cuts, and of these the best, in the order of the shuffle.
+    places.sort_by_key(|tile| (is_cut(tile), DEMANDS.iter().position(|demand| meets(tile, *demand))));
+    let (mut windows, mut damaged) = (Vec::new(), None);
     for tile in places {
-        if windows.len() == count {
+        // Slivers at the edge are for slides that have nothing else.
+        if windows.len() == count || (is_cut(&tile) && !windows.is_empty()) {
             break;
         }
         context.check_cancelled()?;
-        match slide.region_in_level(level, tile.core, context.budget) {
-            Ok(region) if region.unreadable.is_none() => windows.push(Picture {
-                name: format!("at {}, {}", tile.core.corner.x_px, tile.core.corner.y_px),
-                path: slide.path.clone(),
-                size: region.size,
-                rgb: region.rgb,
-                mpp: mpp.map(|mpp| mpp.of_level(slide.levels[level].downsample)),
-                sha256: String::new(),
-                warnings: Vec::new(),
-            }),
-            Ok(_) => {}
-            Err(error) if error.fault() == Fault::Input => {}
+        let (unreadable, rgb) = match slide.region_in_level(level, tile.core, context.budget) {
+            Ok(region) => (region.unreadable.is_some(), region.rgb),
+            Err(error) if error.fault() == Fault::Input => continue,
             Err(error) => return Err(error),
+        };
+        let window = Picture {
+            name: format!("at {}, {}", tile.core.corner.x_px, tile.core.corner.y_px),
+            path: slide.path.clone(),
+            size: tile.core.size,
+            rgb,
+            mpp: mpp.map(|mpp| mpp.of_level(slide.levels[level].downsample)),
+            sha256: String::new(),
+            warnings: Vec::new(),
+        };
+        match unreadable {
+            true => damaged = damaged.or(Some(window)),
+            false => windows.push(window),
         }
+    }
+    if windows.is_empty() {
+        windows.extend(damaged);
     }
     Ok(windows)
 }
