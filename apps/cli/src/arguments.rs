@@ -101,6 +101,42 @@ pub(crate) enum SlideCommands {
         #[arg(long, value_name = "PNG")]
         out: PathBuf,
     },
+    /// A picture beside the levels, such as label or macro, as PNG; `slide info` names them
+    Associated {
+        /// The slide's file
+        #[arg(value_name = "SLIDE")]
+        slide: PathBuf,
+        /// Its name
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// The PNG file, to be written
+        #[arg(long, value_name = "PNG")]
+        out: PathBuf,
+    },
+    /// The tissue as small pictures (PNG) of one resolution, with a list of where each lies
+    Tiles {
+        /// The slide's file
+        #[arg(value_name = "SLIDE")]
+        slide: PathBuf,
+        /// Folder for the tiles
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Side of a tile, in pixels
+        #[arg(long, value_name = "PX", default_value_t = 256)]
+        side: usize,
+        /// Pixels that neighbours share
+        #[arg(long, value_name = "PX", default_value_t = 0)]
+        overlap: usize,
+        /// Resolution of the tiles, in µm per pixel; that of level 0 without it
+        #[arg(long, value_name = "UM")]
+        mpp: Option<f64>,
+        /// Resolution of level 0, over what the file says
+        #[arg(long, value_name = "UM")]
+        mpp_of_level0: Option<f64>,
+        /// Share of tissue that a tile has at least
+        #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+        tissue: f64,
+    },
     /// The slide as a pyramid that QuPath, napari and OpenSlide open: BigTIFF, or OME-TIFF
     Convert {
         /// The slide's file, or a picture's

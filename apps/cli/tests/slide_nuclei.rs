@@ -194,3 +194,25 @@ fn a_converted_slide_has_the_same_pixels() {
     let mosaic: serde_json::Value = serde_json::from_slice(&read("slide.mosaic.json")).unwrap();
     assert_eq!(mosaic["placed"].as_array().unwrap().len(), 3 * 3);
 }
+
+#[test]
+fn tiles_have_the_resolution_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    synth(folder.path(), "slide.tif", ["1500", "1000"], &[]);
+    let tiles =
+        ["slide", "tiles", "slide.tif", "--out", "tiles", "--side", "128", "--mpp", "1.2", "--tissue", "0.3"];
+    let said = succeed(folder.path(), &tiles).stdout;
+    let list = std::fs::read_to_string(folder.path().join("tiles/tiles.csv")).unwrap();
+    let rows: Vec<&str> = list.lines().skip(1).collect();
+    assert!(said.contains(&format!("{} tiles", rows.len())) && rows.len() >= 10, "{said}");
+    for row in rows {
+        let cells: Vec<&str> = row.split(',').collect();
+        // 128 px of 1.2 µm are 307 px of 0.5 µm, of level 1 154.
+        assert!((306..=308).contains(&cells[3].parse::<i32>().unwrap()), "{row}");
+        let picture = image::open(folder.path().join("tiles").join(cells[0])).unwrap();
+        assert_eq!((picture.width(), picture.height()), (128, 128));
+    }
+    let finer = ["slide", "tiles", "slide.tif", "--out", "no", "--mpp", "0.2"];
+    refuse(folder.path(), &finer, 2, &["0.5 µm per pixel", "slide.tif"]);
+    refuse(folder.path(), &["slide", "tiles", "slide.tif", "--out", "no", "--side", "0"], 2, &["a side"]);
+}

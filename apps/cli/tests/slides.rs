@@ -26,13 +26,16 @@ fn what_a_slide_holds_is_told_to_people_and_programs() {
 #[test]
 fn what_is_no_slide_is_refused_with_advice() {
     let folder = tempfile::tempdir().unwrap();
-    let picture = format!("{IMAGES}/0121d675.png");
+    common::put(folder.path(), "notes.svs", "Monday: stained, Tuesday: scanned");
     refuse(
         folder.path(),
-        &["slide", "info", &picture],
+        &["slide", "info", "notes.svs"],
         3,
-        &["not a slide that is read", "0121d675.png", "SVS"],
+        &["not a slide that is read", "notes.svs", "SVS"],
     );
+    let picture = format!("{IMAGES}/0121d675.png");
+    let text = succeed(folder.path(), &["slide", "info", &picture]).stdout;
+    assert!(text.starts_with("picture, resolution not stated\nlevel 0: 320×256 px"), "{text}");
     refuse(folder.path(), &["slide", "info", "nowhere.svs"], 3, &["no such file", "nowhere.svs"]);
     refuse(folder.path(), &["slide", "info", "."], 3, &["folder"]);
 }
@@ -56,4 +59,25 @@ fn parts_of_a_slide_become_png() {
     let nothing = ["slide", "thumbnail", OME, "--longest", "0", "--out", "no.png"];
     refuse(folder.path(), &nothing, 2, &["1 to 16384"]);
     assert!(!folder.path().join("no.png").exists());
+}
+
+/// The bundled slide.
+const SLIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/openslide/CMU-1-Small-Region.svs");
+
+#[test]
+fn the_bundled_slide_is_read_with_what_lies_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = succeed(folder.path(), &["slide", "info", SLIDE]).stdout;
+    assert!(text.contains("0.499 µm per pixel, objective 20×"), "{text}");
+    assert!(text.contains("macro: 1280×431 px") && text.contains("label: 387×463 px"), "{text}");
+    for (name, size) in [("macro", "1280×431 px"), ("label", "387×463 px"), ("thumbnail", "574×768 px")] {
+        let said = succeed(folder.path(), &["slide", "associated", SLIDE, "--name", name, "--out", "a.png"]);
+        assert!(said.stdout.contains(size) && said.stderr.is_empty(), "{said:?}");
+        let picture = image::open(folder.path().join("a.png")).unwrap().to_rgb8();
+        let mean = picture.as_raw().iter().map(|value| u64::from(*value)).sum::<u64>()
+            / picture.as_raw().len() as u64;
+        assert!((100..250).contains(&mean), "{name} is neither black nor white: {mean}");
+    }
+    let none = ["slide", "associated", SLIDE, "--name", "map", "--out", "b.png"];
+    refuse(folder.path(), &none, 2, &["no picture “map”", "label, macro"]);
 }

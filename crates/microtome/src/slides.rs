@@ -4,3 +4,4 @@ pub mod convert;
 pub mod info;
 pub mod picture;
 pub mod synth;
+pub mod tiles;

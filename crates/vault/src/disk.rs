@@ -280,6 +280,8 @@ pub struct AtomicFolder<'disk> {
     disk: &'disk dyn Disk,
     target: PathBuf,
     temporary: PathBuf,
+    /// Where what was there before waits until it is replaced.
+    replaced: PathBuf,
 }
 
 impl AtomicFolder<'static> {
@@ -301,10 +303,16 @@ impl<'disk> AtomicFolder<'disk> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name: String = name.chars().take(NAME_CHARS_KEPT).collect();
         let temporary = folder_of(path).join(format!(".{name}.partial"));
+        let replaced = folder_of(path).join(format!(".{name}.replaced"));
         // Left by a killed process: the folder's owner holds its lock.
+        if replaced.exists() && !path.exists() {
+            uninterrupted(|| disk.rename(&replaced, path))
+                .map_err(|error| Error::io("putting the old folder back", &error).at(path))?;
+        }
+        remove_folder_all(&replaced)?;
         remove_folder_all(&temporary)?;
         create_folder_all_on(disk, &temporary)?;
-        Ok(Self { disk, target: path.to_owned(), temporary })
+        Ok(Self { disk, target: path.to_owned(), temporary, replaced })
     }
 
     /// Writes a file; `name` may lie in folders of its own, which are made.
@@ -333,16 +341,23 @@ impl<'disk> AtomicFolder<'disk> {
     /// Puts the folder in place.
     ///
     /// # Errors
-    /// `Io` when the disk refuses; what was there before may be gone then.
+    /// `Io` when the disk refuses; what was there before still is, or comes back when the folder is begun again.
     pub fn commit(mut self) -> Result<()> {
         self.sync_folders(&self.temporary)
             .map_err(|error| Error::io("syncing the folder", &error).at(&self.target))?;
-        remove_folder_all(&self.target)?;
-        uninterrupted(|| self.disk.rename(&self.temporary, &self.target))
-            .map_err(|error| Error::io("renaming the finished folder", &error).at(&self.target))?;
+        let renamed = |error: io::Error| Error::io("renaming the finished folder", &error).at(&self.target);
+        if self.target.exists() {
+            uninterrupted(|| self.disk.rename(&self.target, &self.replaced)).map_err(renamed)?;
+        }
+        if let Err(error) = uninterrupted(|| self.disk.rename(&self.temporary, &self.target)) {
+            // If this fails too, the folder comes back when it is begun again.
+            let _ = uninterrupted(|| self.disk.rename(&self.replaced, &self.target));
+            return Err(renamed(error));
+        }
         self.temporary.clear();
         uninterrupted(|| self.disk.sync_folder(folder_of(&self.target)))
-            .map_err(|error| Error::io("syncing the folder", &error).at(&self.target))
+            .map_err(|error| Error::io("syncing the folder", &error).at(&self.target))?;
+        remove_folder_all(&self.replaced)
     }
 
     fn sync_folders(&self, folder: &Path) -> io::Result<()> {

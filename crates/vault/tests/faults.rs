@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Mutex;
 
-use microtome_vault::disk::{self, AtomicWriter, Disk, RealDisk};
+use microtome_vault::disk::{self, AtomicFolder, AtomicWriter, Disk, RealDisk};
 use microtome_vault::{Fault, Result};
 
 /// How a call fails.
@@ -219,4 +219,45 @@ fn folders_are_created_to_the_last_or_the_error_names_the_one_that_failed() {
         },
     );
     assert!(points >= 60);
+}
+
+#[test]
+fn a_folder_is_replaced_whole_or_stays_as_it_was() {
+    let put = |disk: &dyn Disk, folder: &Path, content: &[u8]| -> Result<()> {
+        let begun = AtomicFolder::create_on(disk, &folder.join("a.zarr"))?;
+        for chunk in ["0/c/0/0", "0/c/0/1", "zarr.json"] {
+            begun.write(chunk, content)?;
+        }
+        begun.commit()
+    };
+    let content = |folder: &Path| {
+        let read = |chunk: &str| fs::read(folder.join("a.zarr").join(chunk)).ok();
+        ["0/c/0/0", "0/c/0/1", "zarr.json"].map(read)
+    };
+    let all = |content: &[u8]| [Some(content.to_vec()), Some(content.to_vec()), Some(content.to_vec())];
+    let mut points = 0;
+    for old in [None, Some(&b"old"[..])] {
+        points += sweep(
+            |folder| old.into_iter().for_each(|old| put(&RealDisk, folder, old).unwrap()),
+            |disk, folder| put(disk, folder, b"new"),
+            |folder, outcome, _, for_ever| {
+                let before = old.map_or([None, None, None], all);
+                match outcome {
+                    Ok(()) => assert_eq!(content(folder), all(b"new")),
+                    Err(error) if error.to_string().contains("syncing the folder") && !for_ever => {
+                        assert!([all(b"new"), before].contains(&content(folder)), "{error}");
+                    }
+                    // What could not be put back at once is when the folder is begun again.
+                    Err(error) => {
+                        drop(AtomicFolder::create(folder.join("a.zarr")).unwrap());
+                        assert!([all(b"new"), before].contains(&content(folder)), "{error}");
+                    }
+                }
+                drop(AtomicFolder::create(folder.join("a.zarr")).unwrap());
+                assert!(names_in(folder).iter().all(|name| name == "a.zarr"), "{:?}", names_in(folder));
+            },
+        );
+    }
+    println!("{points} points of failure");
+    assert!(points >= 200, "{points}");
 }

@@ -3,6 +3,7 @@
 use crate::arguments::SlideCommands;
 use microtome::slides::convert::convert;
 use microtome::slides::synth::{SynthRequest, mosaic_path, synthesise};
+use microtome::slides::tiles::{TilesRequest, write_tiles};
 use microtome::slides::{info, picture};
 use microtome::{Budget, MicronsPerPixel, PointInLevel0, Result, Size, Slide};
 use std::process::ExitCode;
@@ -36,6 +37,26 @@ pub(super) fn slide(command: SlideCommands, budget: Budget) -> Result<ExitCode> 
                 picture::write_thumbnail(&Slide::open(slide, budget)?, longest, &out, budget)?;
             println!("{size} px in {}", out.display());
             warning.into_iter().collect()
+        }
+        SlideCommands::Associated { slide, name, out } => {
+            let (size, warning) =
+                picture::write_associated(&Slide::open(slide, budget)?, &name, &out, budget)?;
+            println!("{size} px in {}", out.display());
+            warning.into_iter().collect()
+        }
+        SlideCommands::Tiles { slide, out, side, overlap, mpp, mpp_of_level0, tissue } => {
+            let slide = Slide::open(slide, budget)?;
+            let request = TilesRequest {
+                side_px: side,
+                overlap_px: overlap,
+                mpp: mpp.map(MicronsPerPixel::new).transpose()?,
+                mpp_of_level0: mpp_of_level0.map(MicronsPerPixel::new).transpose()?,
+                least_tissue: tissue,
+            };
+            let count =
+                super::with_context(0, budget, |context| write_tiles(&slide, &out, &request, context))?;
+            println!("{count} tiles in {}", out.display());
+            slide.warnings
         }
         SlideCommands::Convert { slide, out, mpp, quality } => {
             let slide = Slide::open(slide, budget)?;

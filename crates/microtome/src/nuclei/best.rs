@@ -1,8 +1,9 @@
 //! `--method best`, the default: the stain's local contrast teaches a network, and both decide together.
 //!
 //! The stain of one picture takes every dark thing for a nucleus; the network, which learns from the stain of all
-//! pictures together what a nucleus looks like, keeps what they have in common. Their log-odds are averaged. The network sees stain concentrations normalised for each picture, not
-//! colours, so that what it learned on one scanner holds on another.
+//! pictures together what a nucleus looks like, keeps what they have in common. Their log-odds are averaged. The network
+//! sees stain concentrations normalised for each picture, or place of a slide, not colours, so that what it learned on one
+//! scanner holds on another.
 
 use super::confidence::{ConfidenceMap, Part, SUREST};
 use super::config::ConfigFile;

@@ -208,7 +208,7 @@ fn report(
             })
             .collect(),
         warnings: context.warnings(),
-        files: files(model),
+        files: files(request, inputs, model),
         example_labels: pictures.iter().find_map(|picture| picture.labels.clone()),
     }
 }
@@ -254,16 +254,33 @@ fn in_words(method: Method) -> (&'static str, &'static str) {
     }
 }
 
-fn files(model: Option<&ModelJson>) -> Vec<ResultFile> {
+fn files(request: &Request, inputs: &Inputs, model: Option<&ModelJson>) -> Vec<ResultFile> {
     let file = |path: &str, what: &str| ResultFile { path: path.to_owned(), what: what.to_owned() };
-    let mut files = vec![
-        file("overlays/", "Outlines on the pictures, to look at (PNG)"),
-        file("labels/", "A number for each nucleus, 0 for background (16-bit PNG); Python, ImageJ, napari"),
-        file("confidence/", "How sure the method is, black 0 and white 1 (PNG)"),
+    let has_slides = inputs.slides().next().is_some();
+    let mut files = vec![file("overlays/", "Outlines on the pictures, to look at (PNG)")];
+    if inputs.usable.iter().any(|input| input.slide.is_none()) {
+        files.push(file(
+            "labels/",
+            "A number for each nucleus, 0 for background (16-bit PNG); Python, ImageJ, napari",
+        ));
+        files.push(file("confidence/", "How sure the method is, black 0 and white 1 (PNG)"));
+    }
+    if has_slides {
+        files
+            .push(file("density/", "Nuclei a square millimetre of slides, dark violet to pale yellow (PNG)"));
+    }
+    if let (true, Some(end)) = (has_slides, request.slides.maps.extension()) {
+        files.push(file(
+            &format!("labels/*.{end}"),
+            "A number for each nucleus of a slide, at all resolutions",
+        ));
+        files.push(file(&format!("confidence/*.{end}"), "How sure the method is about a slide, 0 to 255"));
+    }
+    files.extend([
         file("geojson/", "Outlines and measurements; in QuPath, drag a file onto its open picture"),
         file("nuclei.csv", "A row a nucleus, all pictures; spreadsheets, R, Python"),
         file("run.json", "How all of this was made: settings, seed, versions, hashes, times"),
-    ];
+    ]);
     if model.is_some_and(|model| model.file == MODEL_NAME) {
         files.push(file(MODEL_NAME, "The trained network; `microtome nuclei segment` applies it"));
     }

@@ -61,6 +61,22 @@ pub fn write_thumbnail(
     Ok((small, warning(&region)))
 }
 
+/// Writes a picture beside the levels (label, macro, thumbnail) as PNG. Gives its extent, and a warning if tiles could not be
+/// read.
+///
+/// # Errors
+/// Those of [`Slide::associated_image`] and of [`write_png`].
+pub fn write_associated(
+    slide: &Slide,
+    name: &str,
+    to: &Path,
+    budget: Budget,
+) -> Result<(Size, Option<String>)> {
+    let picture = slide.associated_image(name, budget)?;
+    write_png(to, picture.size, Samples::Rgb8(&picture.rgb))?;
+    Ok((picture.size, warning(&picture)))
+}
+
 fn warning(region: &Region) -> Option<String> {
     let (count, reason) = region.unreadable.as_ref()?;
     let tiles = if *count == 1 { "1 tile".to_owned() } else { format!("{count} tiles") };

@@ -48,6 +48,39 @@ impl Slide {
         if level >= self.levels.len() {
             return Err(Error::bug(format!("there is no level {level}")).at(&self.path));
         }
+        self.read(level, self.levels[level].size, RectangleInLevel { corner, size }, budget)
+    }
+
+    /// The pixels of a picture beside the levels, by its name: label, macro, thumbnail.
+    ///
+    /// # Errors
+    /// `Usage` when there is none of that name; those of [`Self::region`].
+    pub fn associated_image(&self, name: &str, budget: Budget) -> Result<Region> {
+        let Some(index) = self.associated.iter().position(|image| image.name == name) else {
+            let names: Vec<&str> = self.associated.iter().map(|image| image.name.as_str()).collect();
+            let advice = if names.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("it has {}", names.join(", "))
+            };
+            return Err(Error::usage(format!("the slide has no picture “{name}” beside its levels"))
+                .advise(advice)
+                .at(&self.path));
+        };
+        let size = self.associated[index].size;
+        let whole = RectangleInLevel { corner: PointInLevel::new(0, 0), size };
+        // Sources count them after the levels.
+        self.read(self.levels.len() + index, size, whole, budget)
+    }
+
+    /// A rectangle of a level, or of a picture beside them, of extent `whole`.
+    fn read(
+        &self,
+        level: usize,
+        whole: Size,
+        RectangleInLevel { corner, size }: RectangleInLevel,
+        budget: Budget,
+    ) -> Result<Region> {
         let (left, top) = (corner.x_px, corner.y_px);
         self.source.prepare(level).map_err(|error| error.at(&self.path))?;
         let area_px = (size.width_px as u64).saturating_mul(size.height_px as u64);
@@ -70,7 +103,7 @@ impl Slide {
             for (place, decoded) in decoded {
                 match decoded {
                     Ok(Some(decoded)) => {
-                        put(&mut region, [left, top], self.levels[level].size, tile, place, &decoded);
+                        put(&mut region, [left, top], whole, tile, place, &decoded);
                         read += 1;
                     }
                     Ok(None) => read += 1,

@@ -16,7 +16,7 @@ pub(super) struct Tile {
     pub(super) rgb: Vec<u8>,
 }
 
-/// The tiles of all levels. Levels that are asked for exist, and so do places.
+/// The tiles of all levels, and after these of the pictures beside them. What is asked for exists, and so do places.
 pub(super) trait TileSource: Debug + Send + Sync {
     /// Extent of a level's tiles, and how many there are across and down.
     fn tiling(&self, level: usize) -> (Size, (usize, usize));

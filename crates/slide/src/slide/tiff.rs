@@ -63,7 +63,7 @@ pub(super) fn open(file: SlideFile) -> Result<Slide> {
         warnings: broken.into_iter().collect(),
         source: Box::new(Pixels {
             file,
-            levels: found.levels.into_iter().map(|stored| stored.tiles).collect(),
+            levels: found.levels.into_iter().chain(found.beside).map(|stored| stored.tiles).collect(),
         }),
         cache: TileCache::default(),
     })
@@ -86,7 +86,7 @@ fn unit(file: &SlideFile, directory: &Directory) -> Result<u16> {
     Ok(unit.map_or(resolution::INCH, |unit| u16::try_from(unit).unwrap_or(0)))
 }
 
-/// The tiles of the levels' directories.
+/// The tiles of the levels' directories, and of those beside them.
 #[derive(Debug)]
 struct Pixels {
     file: SlideFile,
@@ -149,6 +149,8 @@ fn is_level(format: SlideFormat, stored: &Stored, base: Option<Size>) -> bool {
 struct Found {
     levels: Vec<Stored>,
     associated: Vec<AssociatedImage>,
+    /// The associated images' own.
+    beside: Vec<Stored>,
 }
 
 impl Found {
@@ -170,6 +172,7 @@ impl Found {
             _ => format!("page {}", index + 1),
         };
         self.associated.push(AssociatedImage { name, size: stored.tiles.size });
+        self.beside.push(stored);
         Ok(())
     }
 

@@ -1,0 +1,144 @@
+//! The tissue of a slide as small pictures of one resolution, for programs that take those.
+
+use std::io::Write;
+use std::path::Path;
+
+use microtome_kernels::Size;
+use microtome_kernels::resample::downsample_area;
+use microtome_slide::{MicronsPerPixel, PointInLevel, RectangleInLevel, Slide, TissueMask};
+use microtome_vault::disk::{self, AtomicWriter};
+use microtome_vault::{Error, Result};
+use rayon::prelude::*;
+
+use crate::context::Context;
+use crate::export::file_in;
+use crate::export::png::{Samples, write_png};
+
+/// Tiles that are read before they are noted.
+const BATCH: usize = 256;
+/// How much finer than asked for a level may be taken for the resolution itself.
+const SAME_RESOLUTION: f64 = 1.01;
+
+/// What tiles are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct TilesRequest {
+    /// Side, in pixels of the tile.
+    pub side_px: usize,
+    /// Pixels that neighbours share.
+    pub overlap_px: usize,
+    /// Resolution; that of level 0 without it.
+    pub mpp: Option<MicronsPerPixel>,
+    /// Resolution of level 0, over what the slide states.
+    pub mpp_of_level0: Option<MicronsPerPixel>,
+    /// Share of tissue that a tile has at least, 0 to 1.
+    pub least_tissue: f64,
+}
+
+/// Writes each tile as `NAME_x_y.png`, with its corner in pixels of level 0, and `tiles.csv`, into the folder `out`; gives
+/// their number. Tiles beyond the edge are white there; those with unreadable parts are left out and warned of.
+///
+/// # Errors
+/// `Usage` when tiles have no extent, or a resolution is asked for and not known; those of reading and writing.
+pub fn write_tiles(
+    slide: &Slide,
+    out: &Path,
+    request: &TilesRequest,
+    context: &Context<'_>,
+) -> Result<usize> {
+    if request.side_px == 0
+        || request.overlap_px >= request.side_px
+        || !(0.0..=1.0).contains(&request.least_tissue)
+    {
+        return Err(Error::usage(
+            "tiles need a side, less overlap than that, and a share of tissue from 0 to 1",
+        ));
+    }
+    let known = request.mpp_of_level0.or(slide.mpp);
+    let (level, scale) = level_for(slide, known, request.mpp)?;
+    let tissue = TissueMask::of(slide, known, context.budget)?.0;
+    let side = (request.side_px as f64 * scale).round().max(1.0) as usize;
+    let step = ((request.side_px - request.overlap_px) as f64 * scale).round().max(1.0) as usize;
+    let (size, downsample) = (slide.levels[level].size, slide.levels[level].downsample);
+    let rectangle = |left: usize, top: usize| RectangleInLevel {
+        corner: PointInLevel::new(left as i64, top as i64),
+        size: Size::new(side, side),
+    };
+    let corners = (0..size.height_px)
+        .step_by(step)
+        .flat_map(|top| (0..size.width_px).step_by(step).map(move |left| (left, top)));
+    let wanted: Vec<_> = corners
+        .map(|(left, top)| (rectangle(left, top), tissue.shares(rectangle(left, top), downsample)))
+        .filter(|(_, shares)| shares.tissue > 0.0 && shares.tissue >= request.least_tissue)
+        .collect();
+    disk::create_folder_all(out)?;
+    let list = file_in(out, "tiles", "csv")?;
+    let mut csv = AtomicWriter::create(&list)?;
+    let mut line =
+        |text: &str| csv.write_all(text.as_bytes()).map_err(|error| Error::io("writing", &error).at(&list));
+    line("file,x_in_level0_px,y_in_level0_px,side_in_level0_px,tissue,pen,fold\n")?;
+    let name = microtome_slide::find::name_of(&slide.path);
+    let in_level0 = |at: i64| (at as f64 * downsample).round() as i64;
+    let mut written = 0;
+    context.progress().begin("writing tiles", wanted.len());
+    for (batch, tiles) in wanted.chunks(BATCH).enumerate() {
+        context.check_cancelled()?;
+        let outcomes: Vec<Result<bool>> = tiles
+            .par_iter()
+            .map(|(rectangle, _)| {
+                let region = slide.region_in_level(level, *rectangle, context.budget)?;
+                let whole = Size::new(request.side_px, request.side_px);
+                let rgb = if whole == region.size {
+                    region.rgb
+                } else {
+                    downsample_area(&region.rgb, region.size, whole)
+                };
+                let (x, y) = (in_level0(rectangle.corner.x_px), in_level0(rectangle.corner.y_px));
+                if region.unreadable.is_none() {
+                    write_png(&file_in(out, &format!("{name}_{x}_{y}"), "png")?, whole, Samples::Rgb8(&rgb))?;
+                }
+                Ok(region.unreadable.is_none())
+            })
+            .collect();
+        for ((rectangle, shares), outcome) in tiles.iter().zip(outcomes) {
+            match outcome {
+                Ok(true) => {
+                    let (x, y) = (in_level0(rectangle.corner.x_px), in_level0(rectangle.corner.y_px));
+                    let side = in_level0(side as i64);
+                    let shares = format!("{:.3},{:.3},{:.3}", shares.tissue, shares.pen, shares.fold);
+                    line(&format!("{name}_{x}_{y}.png,{x},{y},{side},{shares}\n"))?;
+                    written += 1;
+                }
+                Err(error) if error.fault() != microtome_vault::Fault::Input => return Err(error),
+                _ => {}
+            }
+        }
+        context.progress().advance(batch * BATCH + tiles.len(), "");
+    }
+    context.progress().end();
+    if written < wanted.len() {
+        context.warn(format!("{} tiles could not be read and were left out", wanted.len() - written));
+    }
+    csv.commit()?;
+    Ok(written)
+}
+
+/// The coarsest level that is fine enough, and how many of its pixels a pixel of a tile is wide.
+fn level_for(
+    slide: &Slide,
+    known: Option<MicronsPerPixel>,
+    wanted: Option<MicronsPerPixel>,
+) -> Result<(usize, f64)> {
+    let Some(wanted) = wanted else { return Ok((0, 1.0)) };
+    let Some(known) = known else {
+        return Err(Error::usage("the slide does not state its resolution, so that none can be asked for")
+            .advise("state that of level 0 with --mpp-of-level0")
+            .at(&slide.path));
+    };
+    let scale = |index: usize| wanted.microns() / known.of_level(slide.levels[index].downsample).microns();
+    let is_fine_enough = |index: &usize| scale(*index) * SAME_RESOLUTION >= 1.0;
+    let level = (0..slide.levels.len()).rev().find(is_fine_enough).unwrap_or(0);
+    if scale(level) < 1.0 / SAME_RESOLUTION {
+        return Err(Error::usage(format!("the slide has {known}, not as fine as asked for")).at(&slide.path));
+    }
+    Ok((level, scale(level)))
+}
