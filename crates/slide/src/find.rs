@@ -67,11 +67,12 @@ fn is_picture_name(name: &Path) -> bool {
 }
 
 /// What the results of a picture or slide are named after: its file's name without the extension, and without the `.ome`
-/// of `.ome.tif`. Bytes that are no text make names equal.
+/// of `.ome.tif` and `.ome.tiff`. Bytes that are no text make names equal.
 pub fn name_of(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     match stem.strip_suffix(".ome") {
-        Some(name) if !name.is_empty() => name.to_owned(),
+        Some(name) if !name.is_empty() && (extension == "tif" || extension == "tiff") => name.to_owned(),
         _ => stem.into_owned(),
     }
 }

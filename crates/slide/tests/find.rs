@@ -53,7 +53,10 @@ fn what_does_not_exist_or_holds_nothing_is_said() {
     assert_eq!((error.fault(), error.path()), (Fault::Input, Some(missing.as_path())));
     let error = find_pictures(&[folder.path().to_owned()]).unwrap_err();
     assert_eq!((error.fault(), error.path()), (Fault::Input, Some(folder.path())));
-    assert!(error.to_string().contains("png, jpg, jpeg, bmp, tif, tiff files directly in it"), "{error}");
+    assert!(
+        error.to_string().contains("png, jpg, jpeg, bmp, tif, tiff, svs files directly in it"),
+        "{error}"
+    );
     assert_eq!(find_pictures(&[]).unwrap_err().fault(), Fault::Usage);
 }
 
@@ -80,4 +83,19 @@ fn links_are_followed() {
         names_of(&find_pictures(&[folder.path().to_owned()]).unwrap(), folder.path()),
         ["b.png", "c.png"]
     );
+}
+
+#[test]
+fn results_are_named_after_the_file_without_the_double_extension_of_ome_tiff() {
+    use microtome_slide::find::name_of;
+    let named = [
+        ("a.ome.tif", "a"),
+        ("b/a.OME.tif", "a.OME"),
+        ("a.ome.TIFF", "a"),
+        ("a.ome.png", "a.ome"),
+        (".ome.tif", ".ome"),
+    ];
+    for (path, name) in named {
+        assert_eq!(name_of(std::path::Path::new(path)), name, "{path}");
+    }
 }
