@@ -121,6 +121,12 @@ impl Slide {
         }
     }
 
+    /// Whether a file begins as TIFF files do; one that cannot be read does not.
+    pub fn is_tiff(path: impl AsRef<Path>) -> bool {
+        let head = SlideFile::open(path.as_ref()).and_then(|file| file.bytes(0, 4));
+        head.is_ok_and(|head| formats::is_tiff(&head.unwrap_or_default()))
+    }
+
     /// Whether it holds more than a program that reads pictures would take for one: several levels, or a scanner's format.
     pub fn is_pyramid(&self) -> bool {
         self.levels.len() > 1 || self.format == SlideFormat::Aperio

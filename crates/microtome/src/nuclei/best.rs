@@ -65,7 +65,7 @@ pub struct Values {
     concentrations: [Vec<f32>; 2],
 }
 
-/// What the whole slide has to say about each of its places, as a number of pixels beside those of the place itself: a
+/// What the whole slide has to say about each of its places, as a number of pixels beside those of the place itself: an
 /// eighth of a window. Where a place has no nuclei, those of the slide show what they would look like.
 const PRIOR_VALUES: usize = 1 << 15;
 

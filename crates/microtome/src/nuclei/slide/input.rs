@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// The resolution that nuclei are sought at, where a slide is finer: that of an objective of 40×.
 const FINEST_MPP: f64 = 0.25;
-/// Larger pictures are worked on tile by tile, as slides.
+/// Larger pictures in TIFF files are worked on tile by tile, as slides.
 const LARGEST_PICTURE_PX: usize = 64_000_000;
 /// Bytes at both ends of a file that tell it from others.
 const END_BYTES: u64 = 1 << 20;
@@ -28,7 +28,10 @@ pub struct SlideWork {
 /// # Errors
 /// `Input` when it is a slide whose resolution is not stated anywhere.
 pub fn survey(path: &Path, mpp: Option<MicronsPerPixel>, context: &Context<'_>) -> Result<Option<Input>> {
-    // What is no slide is for the reader of pictures to judge.
+    // What is no slide is for the reader of pictures to judge; other pictures than TIFF would be decoded here in vain.
+    if !Slide::is_tiff(path) {
+        return Ok(None);
+    }
     let Ok(slide) = Slide::open(path, context.budget) else { return Ok(None) };
     let is_large = slide.levels[0].size.area_px() > LARGEST_PICTURE_PX;
     if !is_large && !slide.is_pyramid() {

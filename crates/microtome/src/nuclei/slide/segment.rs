@@ -1,7 +1,7 @@
 //! All tiles of a slide, several at a time.
 
 use super::export::{DoneTiles, SlideFiles, SlideSummary, mpp_of_level};
-use super::input::SlideWork;
+use super::input::{SlideWork, fingerprint};
 use super::maps::MapFormat;
 use super::tile::TileWork;
 use super::windows::{tissue_of, windows};
@@ -78,6 +78,9 @@ pub fn segment_slide(
 ) -> Result<PictureDone> {
     if let Some(done) = folder.done(&input.name, &input.sha256) {
         return Ok(done);
+    }
+    if fingerprint(&input.path)? != input.sha256 {
+        return Err(Error::input("the slide changed while the run was going on").at(&input.path));
     }
     let slide = Slide::open(&input.path, context.budget)?;
     let tissue = tissue_of(&slide, input, context)?;
