@@ -4,6 +4,7 @@ use microtome_kernels::resample::downsample_area;
 use microtome_vault::{Budget, Result};
 
 use crate::geometry::{PointInLevel, RectangleInLevel};
+use crate::slide::unreadable_of_both;
 use crate::{Size, Slide};
 
 /// Rows of a level that are read at a time, about.
@@ -75,9 +76,6 @@ impl Overview {
     }
 
     fn note(&mut self, unreadable: Option<(usize, String)>) {
-        self.unreadable = match (self.unreadable.take(), unreadable) {
-            (Some((before, reason)), Some((now, _))) => Some((before + now, reason)),
-            (before, now) => before.or(now),
-        };
+        self.unreadable = unreadable_of_both(self.unreadable.take(), unreadable);
     }
 }

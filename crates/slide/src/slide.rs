@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use microtome_vault::{Budget, Error, Result};
 
-use crate::{MicronsPerPixel, Size, formats};
+use crate::{MicronsPerPixel, Picture, Size, formats};
 use cache::TileCache;
 use file::SlideFile;
 use source::TileSource;
@@ -72,6 +72,25 @@ pub struct Region {
     pub rgb: Vec<u8>,
     /// How many tiles could not be read and are white, and the reason of the first.
     pub unreadable: Option<(usize, String)>,
+}
+
+impl Region {
+    /// The pixels as a picture without a name, of a slide's file and of a resolution.
+    pub fn into_picture(self, path: &Path, mpp: Option<MicronsPerPixel>) -> Picture {
+        let (name, sha256, warnings) = (String::new(), String::new(), Vec::new());
+        Picture { name, path: path.to_owned(), size: self.size, rgb: self.rgb, mpp, sha256, warnings }
+    }
+}
+
+/// Unreadable tiles of two regions together: their number, and the reason of the first.
+pub fn unreadable_of_both(
+    first: Option<(usize, String)>,
+    second: Option<(usize, String)>,
+) -> Option<(usize, String)> {
+    match (first, second) {
+        (Some((before, reason)), Some((now, _))) => Some((before + now, reason)),
+        (before, now) => before.or(now),
+    }
 }
 
 /// An open slide.

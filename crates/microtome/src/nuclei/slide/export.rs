@@ -16,6 +16,7 @@ use microtome_kernels::contours::{Polygon, Vertex, outline};
 use microtome_kernels::region::PixelBox;
 use microtome_kernels::{Labels, Size};
 use microtome_slide::overview::Overview;
+use microtome_slide::slide::unreadable_of_both;
 use microtome_slide::{MicronsPerPixel, PointInLevel, RectangleInLevel, Slide, TilePlan, TissueMask};
 use microtome_vault::disk::AtomicWriter;
 use microtome_vault::{Error, Result};
@@ -242,10 +243,7 @@ impl Totals {
 
     fn note(&mut self, unreadable: Option<(usize, String)>, cut: usize) {
         self.cut += cut;
-        self.unreadable = match (self.unreadable.take(), unreadable) {
-            (Some((before, reason)), Some((now, _))) => Some((before + now, reason)),
-            (before, now) => before.or(now),
-        };
+        self.unreadable = unreadable_of_both(self.unreadable.take(), unreadable);
     }
 
     fn summary(self) -> SlideSummary {

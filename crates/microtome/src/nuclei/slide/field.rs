@@ -92,15 +92,7 @@ fn window(
     context: &Context<'_>,
 ) -> Result<Option<Picture>> {
     match slide.region_in_level(level, square, context.budget) {
-        Ok(region) if region.unreadable.is_none() => Ok(Some(Picture {
-            name: String::new(),
-            path: slide.path.clone(),
-            size: region.size,
-            rgb: region.rgb,
-            mpp,
-            sha256: String::new(),
-            warnings: Vec::new(),
-        })),
+        Ok(region) if region.unreadable.is_none() => Ok(Some(region.into_picture(&slide.path, mpp))),
         Ok(_) => Ok(None),
         Err(error) if error.fault() == Fault::Input => Ok(None),
         Err(error) => Err(error),

@@ -7,7 +7,7 @@ use crate::nuclei::segmenter::{Calibration, Segmenter};
 use microtome_kernels::components::{Extent, extents};
 use microtome_kernels::region::PixelBox;
 use microtome_kernels::{Labels, Size};
-use microtome_slide::{MicronsPerPixel, Picture, PointInLevel, RectangleInLevel, Slide, TissueMask};
+use microtome_slide::{MicronsPerPixel, PointInLevel, RectangleInLevel, Slide, TissueMask};
 use microtome_vault::{Budget, Result};
 
 /// The widest thing that is kept whole across borders of tiles, in µm.
@@ -76,15 +76,8 @@ impl TileWork<'_> {
             }
             outcome => outcome?,
         };
-        let picture = Picture {
-            name: String::new(),
-            path: self.slide.path.clone(),
-            size: region.size,
-            rgb: region.rgb,
-            mpp: self.mpp,
-            sha256: String::new(),
-            warnings: Vec::new(),
-        };
+        let unreadable = region.unreadable.clone();
+        let picture = region.into_picture(&self.slide.path, self.mpp);
         let part = part_of(decided, window);
         let calibration =
             self.calibration.seen_from(window.corner.x_px as usize, window.corner.y_px as usize);
@@ -104,7 +97,7 @@ impl TileWork<'_> {
             .collect();
         let inner = part_of(core, decided).cut(confidence.values, decided.size, 1);
         let confidence = crate::export::confidence::confidence_grey(&inner);
-        Ok(TileFound { nuclei, confidence, unreadable: region.unreadable, cut })
+        Ok(TileFound { nuclei, confidence, unreadable, cut })
     }
 }
 

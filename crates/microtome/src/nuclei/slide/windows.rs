@@ -76,20 +76,13 @@ pub fn windows(
             break;
         }
         context.check_cancelled()?;
-        let (unreadable, rgb) = match slide.region_in_level(level, tile.core, context.budget) {
-            Ok(region) => (region.unreadable.is_some(), region.rgb),
+        let region = match slide.region_in_level(level, tile.core, context.budget) {
+            Ok(region) => region,
             Err(error) if error.fault() == Fault::Input => continue,
             Err(error) => return Err(error),
         };
-        let window = Picture {
-            name: format!("at {}, {}", tile.core.corner.x_px, tile.core.corner.y_px),
-            path: slide.path.clone(),
-            size: tile.core.size,
-            rgb,
-            mpp: mpp.map(|mpp| mpp.of_level(slide.levels[level].downsample)),
-            sha256: String::new(),
-            warnings: Vec::new(),
-        };
+        let unreadable = region.unreadable.is_some();
+        let window = region.into_picture(&slide.path, mpp.map(|mpp| mpp.of_level(plan.downsample)));
         match unreadable {
             true => damaged = damaged.or(Some(window)),
             false => windows.push(window),
