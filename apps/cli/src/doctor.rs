@@ -23,18 +23,18 @@ pub(crate) fn findings() -> String {
     };
     line("vector instructions", &format!("{path} (this processor has: {})", available.join(", ")), slower);
     line("GPU", "not used", "this version computes on the processor; nothing is lost but time");
-    optional(
-        &mut line,
-        "OpenSlide",
-        &OPENSLIDE,
-        "only pictures (PNG, JPEG, BMP, TIFF) are read by this version",
-    );
+    match system::openslide() {
+        Some(library) => line("OpenSlide", &format!("found: {library}"), ""),
+        None => line(
+            "OpenSlide",
+            "not found",
+            "slides of MIRAX, Hamamatsu, Leica, Ventana, Zeiss, Sakura are not read; all others are",
+        ),
+    }
     optional(&mut line, "ONNX runtime", &ONNX_RUNTIME, "no command of this version needs it");
     page
 }
 
-const OPENSLIDE: [&str; 4] =
-    ["libopenslide.so.1", "libopenslide.so.0", "libopenslide.1.dylib", "libopenslide-1.dll"];
 const ONNX_RUNTIME: [&str; 4] =
     ["libonnxruntime.so", "libonnxruntime.so.1", "libonnxruntime.dylib", "onnxruntime.dll"];
 

@@ -2,7 +2,12 @@
 
 mod common;
 
+#[path = "../../../crates/slide/tests/common/dicom.rs"]
+#[allow(dead_code)] // What the crate that reads DICOM needs beside a level.
+mod dicom;
+
 use common::{IMAGES, refuse, succeed};
+use dicom::{Dicom, Order, Syntax};
 
 /// A TIFF file of 37×23 pixels whose description is one of Aperio.
 const APERIO: &str =
@@ -37,7 +42,7 @@ fn what_is_no_slide_is_refused_with_advice() {
     let text = succeed(folder.path(), &["slide", "info", &picture]).stdout;
     assert!(text.starts_with("picture, resolution not stated\nlevel 0: 320×256 px"), "{text}");
     refuse(folder.path(), &["slide", "info", "nowhere.svs"], 3, &["no such file", "nowhere.svs"]);
-    refuse(folder.path(), &["slide", "info", "."], 3, &["folder"]);
+    refuse(folder.path(), &["slide", "info", "."], 3, &["not a slide that is read", "notes.svs"]);
 }
 
 #[test]
@@ -80,4 +85,63 @@ fn the_bundled_slide_is_read_with_what_lies_beside_it() {
     }
     let none = ["slide", "associated", SLIDE, "--name", "map", "--out", "b.png"];
     refuse(folder.path(), &none, 2, &["no picture “map”", "label, macro"]);
+}
+
+/// With the library (`MICROTOME_OPENSLIDE` says where, as `.ci/run` does) the pixels are those that are read without it;
+/// without it, the message says what to install.
+#[test]
+fn what_only_openslide_reads_is_read_through_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.scn");
+    std::fs::copy(SLIDE, &copy).unwrap();
+    let nowhere = {
+        let mut command = common::command(folder.path(), &["slide", "info", "copy.scn"]);
+        let output = command.env("MICROTOME_OPENSLIDE", "/none").output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(nowhere.0, Some(3));
+    assert!(nowhere.1.contains("OpenSlide") && nowhere.1.contains("install"), "{}", nowhere.1);
+    if std::env::var_os("MICROTOME_OPENSLIDE").is_none_or(|library| library.is_empty()) {
+        println!("MICROTOME_OPENSLIDE names no library: reading through it was not tried");
+        return;
+    }
+    let text = succeed(folder.path(), &["slide", "info", "copy.scn"]).stdout;
+    assert!(
+        text.starts_with("read by OpenSlide, 0.499 µm per pixel, objective 20×\nlevel 0: 2220×2967 px"),
+        "{text}"
+    );
+    let [theirs, ours] = [("copy.scn", "theirs.png"), (SLIDE, "ours.png")].map(|(slide, out)| {
+        let corner = ["--x", "1900", "--y", "2600", "--width", "400", "--height", "400", "--out", out];
+        succeed(folder.path(), &[&["slide", "region", slide], &corner[..]].concat());
+        image::open(folder.path().join(out)).unwrap().to_rgb8()
+    });
+    let largest = theirs.as_raw().iter().zip(ours.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(largest.is_some_and(|largest| largest <= 1), "{largest:?}");
+    succeed(folder.path(), &["slide", "associated", "copy.scn", "--name", "label", "--out", "label.png"]);
+}
+
+/// A folder with a level in DICOM, of pixels of the bundled slide, goes the way of any slide.
+#[test]
+fn nuclei_are_cut_out_of_a_folder_of_dicom_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let corner = ["--x", "1000", "--y", "1400", "--width", "480", "--height", "480", "--out", "part.png"];
+    succeed(folder.path(), &[&["slide", "region", SLIDE], &corner[..]].concat());
+    let pixels = image::open(folder.path().join("part.png")).unwrap().to_rgb8();
+    let mut level = Dicom::level(Syntax::Explicit, Order::Full, [480, 480], [240, 240]);
+    level.spacing = "0.000499\\0.000499";
+    level.frames = [(0, 0), (240, 0), (0, 240), (240, 240)]
+        .map(|(left, top)| image::imageops::crop_imm(&pixels, left, top, 240, 240).to_image().into_raw())
+        .to_vec();
+    std::fs::create_dir(folder.path().join("series")).unwrap();
+    #[allow(clippy::disallowed_methods)] // No durable write is needed for a file that a test reads.
+    std::fs::write(folder.path().join("series/level.dcm"), level.bytes()).unwrap();
+    let text = succeed(folder.path(), &["slide", "info", "series"]).stdout;
+    assert!(text.starts_with("DICOM, 0.499 µm per pixel, objective 40×\nlevel 0: 480×480 px"), "{text}");
+    succeed(
+        folder.path(),
+        &["nuclei", "run", "series", "--out", "out", "--method", "stain", "--maps", "none"],
+    );
+    let nuclei = std::fs::read_to_string(folder.path().join("out/geojson/level.geojson")).unwrap();
+    let count = nuclei.matches("\"Feature\"").count();
+    assert!((100..600).contains(&count), "{count} nuclei");
 }

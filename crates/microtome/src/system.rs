@@ -26,6 +26,11 @@ pub fn vector_paths() -> (&'static str, Vec<&'static str>) {
     (Path::best().name(), Path::available().into_iter().map(Path::name).collect())
 }
 
+/// Where OpenSlide's library is, if this machine has it. It is loaded to find out.
+pub fn openslide() -> Option<String> {
+    microtome_slide::slide::openslide_location()
+}
+
 /// Spreads work over so many threads. To be called once, before any work.
 ///
 /// # Errors

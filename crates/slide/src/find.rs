@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use microtome_vault::{Error, Result};
 
-/// Extensions by which pictures are found in a folder, in lower case. A file that is named itself may have
-/// any.
-pub const PICTURE_EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "svs"];
+use crate::slide::{OPENSLIDE_EXTENSIONS, dicom};
+
+/// Extensions by which pictures and slides are found in a folder, in lower case, beside those of
+/// [`OPENSLIDE_EXTENSIONS`]. A file that is named itself may have any.
+pub const PICTURE_EXTENSIONS: [&str; 9] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "svs", "dcm", "dicom"];
 
 /// The pictures that `inputs` name: files as they are given, and of folders the picture files directly
-/// inside, by name. A file that is named twice is taken once.
+/// inside, by name. A file that is named twice is taken once, and so is a slide in several DICOM files: its file with the
+/// largest level stands for it.
 ///
 /// # Errors
 /// `Input` when a path does not exist or a folder holds no picture; `Usage` when nothing is named, or when
@@ -32,6 +35,7 @@ pub fn find_pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     }
     let mut seen = BTreeSet::new();
     found.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
+    let found = with_series_as_one(found);
     refuse_equal_names(&found)?;
     Ok(found)
 }
@@ -63,7 +67,20 @@ fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
 fn is_picture_name(name: &Path) -> bool {
     let is_hidden = name.as_os_str().as_encoded_bytes().starts_with(b".");
     let extension = name.extension().unwrap_or_default().to_ascii_lowercase();
-    !is_hidden && PICTURE_EXTENSIONS.iter().any(|known| extension == *known)
+    !is_hidden && PICTURE_EXTENSIONS.iter().chain(&OPENSLIDE_EXTENSIONS).any(|known| extension == *known)
+}
+
+/// Leaves of the DICOM files of a slide one, where the first of them was.
+fn with_series_as_one(found: Vec<PathBuf>) -> Vec<PathBuf> {
+    let is_dicom = |path: &PathBuf| {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        extension == "dcm" || extension == "dicom"
+    };
+    let files: Vec<PathBuf> = found.iter().filter(|path| is_dicom(path)).cloned().collect();
+    let stands_for = dicom::slides_of(&files);
+    let mut seen = BTreeSet::new();
+    let each = found.into_iter().map(|path| stands_for.get(&path).cloned().unwrap_or(path));
+    each.filter(|path| seen.insert(path.clone())).collect()
 }
 
 /// What the results of a picture or slide are named after: its file's name without the extension, and without the `.ome`

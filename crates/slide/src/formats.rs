@@ -43,6 +43,11 @@ pub(crate) fn decode(bytes: Vec<u8>, budget: Budget) -> Result<Decoded> {
 /// As much of a file as is looked at to tell what it is.
 pub(crate) const HEAD_BYTES: usize = 132;
 
+/// Whether a file begins as DICOM files do.
+pub(crate) fn is_dicom(head: &[u8]) -> bool {
+    head.get(128..132) == Some(b"DICM")
+}
+
 /// TIFF and BigTIFF, in either byte order.
 pub(crate) fn is_tiff(head: &[u8]) -> bool {
     [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| head.starts_with(*magic))

@@ -1,7 +1,9 @@
 //! A whole slide: what does not fit into memory. Its levels, their resolution, and the pictures that lie beside them.
 
 mod cache;
+pub(crate) mod dicom;
 mod file;
+mod openslide;
 mod plain;
 mod region;
 mod source;
@@ -12,9 +14,11 @@ use std::path::{Path, PathBuf};
 
 use microtome_vault::{Budget, Error, Result};
 
-use crate::{MicronsPerPixel, Picture, Size, formats};
+use crate::{MicronsPerPixel, Picture, Size, find_pictures, formats};
 use cache::TileCache;
 use file::SlideFile;
+pub(crate) use openslide::EXTENSIONS as OPENSLIDE_EXTENSIONS;
+pub use openslide::location as openslide_location;
 use source::TileSource;
 
 /// What kind of file a slide is.
@@ -26,8 +30,19 @@ pub enum SlideFormat {
     Ome,
     /// Any other TIFF or BigTIFF.
     Tiff,
+    /// DICOM: a series of whole-slide files.
+    Dicom,
+    /// What OpenSlide reads.
+    OpenSlide,
     /// A picture, which is its own only level.
     Picture,
+}
+
+impl SlideFormat {
+    /// Whether pictures that are no slides are stored so, too.
+    pub fn is_of_pictures_too(self) -> bool {
+        !matches!(self, Self::Dicom | Self::OpenSlide)
+    }
 }
 
 impl fmt::Display for SlideFormat {
@@ -36,9 +51,22 @@ impl fmt::Display for SlideFormat {
             Self::Aperio => "Aperio SVS",
             Self::Ome => "OME-TIFF",
             Self::Tiff => "TIFF",
+            Self::Dicom => "DICOM",
+            Self::OpenSlide => "read by OpenSlide",
             Self::Picture => "picture",
         })
     }
+}
+
+/// What a file's beginning says about whether it is a slide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlideLikeness {
+    /// It is none.
+    None,
+    /// Pictures are stored so, too.
+    Possible,
+    /// Only slides are stored so.
+    Certain,
 }
 
 /// One level of the pyramid.
@@ -116,15 +144,25 @@ pub struct Slide {
 
 impl Slide {
     /// Opens a slide: its directories are read, no pixel is. Of a file that is no pyramid (a picture, or a TIFF file whose
-    /// tiles cannot be read one by one) all pixels are read, if they fit into the budget, and make one level.
+    /// tiles cannot be read one by one) all pixels are read, if they fit into the budget, and make one level. A folder is
+    /// opened if one slide or picture is in it.
     ///
     /// # Errors
     /// `Input` when the file is missing, no slide, damaged or of a kind that is not read; `Limit` when a picture exceeds
     /// the budget; `Io` when it cannot be read.
     pub fn open(path: impl AsRef<Path>, budget: Budget) -> Result<Self> {
         let path = path.as_ref();
+        if path.is_dir() {
+            return Self::open(the_only_one_in(path)?, budget);
+        }
         let file = SlideFile::open(path)?;
         let head = file.bytes(0, file.length().min(formats::HEAD_BYTES as u64))?.unwrap_or_default();
+        if openslide::is_for_it(path) {
+            return openslide::open(path);
+        }
+        if formats::is_dicom(&head) {
+            return dicom::open(path);
+        }
         if !formats::is_tiff(&head) {
             return match formats::is_picture(&head) {
                 true => plain::open(path, budget),
@@ -140,15 +178,23 @@ impl Slide {
         }
     }
 
-    /// Whether a file begins as TIFF files do; one that cannot be read does not.
-    pub fn is_tiff(path: impl AsRef<Path>) -> bool {
-        let head = SlideFile::open(path.as_ref()).and_then(|file| file.bytes(0, 4));
-        head.is_ok_and(|head| formats::is_tiff(&head.unwrap_or_default()))
+    /// Whether a file is of a format that is made for slides, or may be a slide's (TIFF); one that cannot be read is not.
+    pub fn is_slide_file(path: impl AsRef<Path>) -> SlideLikeness {
+        let path = path.as_ref();
+        let length = formats::HEAD_BYTES as u64;
+        let head = SlideFile::open(path).and_then(|file| file.bytes(0, file.length().min(length)));
+        match head.ok().flatten() {
+            Some(_) if openslide::is_for_it(path) => SlideLikeness::Certain,
+            Some(head) if formats::is_dicom(&head) => SlideLikeness::Certain,
+            Some(head) if formats::is_tiff(&head) => SlideLikeness::Possible,
+            _ => SlideLikeness::None,
+        }
     }
 
     /// Whether it holds more than a program that reads pictures would take for one: several levels, or a scanner's format.
     pub fn is_pyramid(&self) -> bool {
-        self.levels.len() > 1 || self.format == SlideFormat::Aperio
+        use SlideFormat::{Aperio, Dicom, OpenSlide};
+        self.levels.len() > 1 || matches!(self.format, Aperio | Dicom | OpenSlide)
     }
 
     /// A tile as the JPEG file that it is stored as, for who shows it and decodes it there; none where it is stored in
@@ -177,13 +223,24 @@ pub struct TilePlace {
     pub row: usize,
 }
 
+/// The slide or picture in a folder.
+fn the_only_one_in(folder: &Path) -> Result<PathBuf> {
+    let mut found = find_pictures(&[folder.to_owned()])?;
+    match (found.pop(), found.len()) {
+        (Some(path), 0) => Ok(path),
+        (_, others) => Err(Error::usage(format!("the folder holds {} slides or pictures", others + 1))
+            .advise("name one of them")
+            .at(folder)),
+    }
+}
+
 fn not_a_slide(head: &[u8]) -> Error {
     let what = match formats::foreign_name(head) {
         Some(name) => format!("this is {name}, which is not read as a slide"),
         None => "this is not a slide that is read".to_owned(),
     };
     Error::input(what).advise(
-        "slides are read from Aperio SVS, OME-TIFF and other TIFF files, pictures from PNG, JPEG and BMP too; export it \
-         from the scanner's or a viewer's program as one of them",
+        "slides are read from Aperio SVS, OME-TIFF and other TIFF files and from DICOM, pictures from PNG, JPEG and BMP \
+         too; export it from the scanner's or a viewer's program as one of them",
     )
 }

@@ -2,145 +2,26 @@
 
 mod common;
 
-use common::within;
+use common::tiff::{Tags, Value, Writer, numbers, with};
+use common::{Folder, within};
 use microtome_slide::slide::SlideFormat;
 use microtome_slide::{PointInLevel0, Size, Slide};
 use microtome_vault::Budget;
-use std::path::PathBuf;
 use std::time::Duration;
 
-/// A tag of a directory: number, kind (2 text, 3 and 4 numbers, 16 long numbers), values.
-#[derive(Clone)]
-enum Value {
-    Numbers(u16, Vec<u64>),
-    Text(&'static str),
-}
-
-/// Directories in a row, some with directories of their own, in either byte order and width of offsets.
-struct Writer {
-    bytes: Vec<u8>,
-    is_little_endian: bool,
-    is_big: bool,
-}
-
-impl Writer {
-    fn new(is_little_endian: bool, is_big: bool) -> Self {
-        let mut writer = Self { bytes: Vec::new(), is_little_endian, is_big };
-        writer.bytes.extend(if is_little_endian { b"II" } else { b"MM" });
-        writer.put(if is_big { 43 } else { 42 }, 2);
-        if is_big {
-            writer.put(8, 2);
-            writer.put(0, 2);
-        }
-        writer.put(0, writer.offset_width());
-        writer
-    }
-
-    fn offset_width(&self) -> usize {
-        if self.is_big { 8 } else { 4 }
-    }
-
-    fn digits(&self, value: u64, width: usize) -> Vec<u8> {
-        let little = value.to_le_bytes()[..width].to_vec();
-        if self.is_little_endian { little } else { little.into_iter().rev().collect() }
-    }
-
-    fn put(&mut self, value: u64, width: usize) {
-        self.bytes.extend(self.digits(value, width));
-    }
-
-    fn overwrite(&mut self, at: usize, value: u64) {
-        let digits = self.digits(value, self.offset_width());
-        self.bytes[at..at + digits.len()].copy_from_slice(&digits);
-    }
-
-    /// Appends a directory; gives where it begins and where the offset of the next stands.
-    fn directory(&mut self, tags: &[(u16, Value)]) -> (u64, usize) {
-        let mut entries = Vec::new();
-        for (tag, value) in tags {
-            let (kind, count, bytes) = match value {
-                Value::Text(text) => (2, text.len() + 1, [text.as_bytes(), b"\0"].concat()),
-                Value::Numbers(kind, numbers) => {
-                    let width =
-                        [0, 0, 0, 2, 4][usize::from((*kind).min(4))] * if *kind == 16 { 2 } else { 1 };
-                    (*kind, numbers.len(), numbers.iter().flat_map(|&n| self.digits(n, width)).collect())
-                }
-            };
-            let mut field = bytes.clone();
-            if bytes.len() > self.offset_width() {
-                field = self.digits(self.bytes.len() as u64, self.offset_width());
-                self.bytes.extend(bytes);
-            }
-            field.resize(self.offset_width(), 0);
-            entries.push((*tag, kind, count as u64, field));
-        }
-        let start = self.bytes.len() as u64;
-        self.put(entries.len() as u64, if self.is_big { 8 } else { 2 });
-        for (tag, kind, count, field) in entries {
-            self.put(tag.into(), 2);
-            self.put(kind.into(), 2);
-            self.put(count, self.offset_width());
-            self.bytes.extend(field);
-        }
-        let next_at = self.bytes.len();
-        self.put(0, self.offset_width());
-        (start, next_at)
-    }
-
-    /// The file of these directories, one after the other.
-    fn chain(mut self, directories: &[Vec<(u16, Value)>]) -> Vec<u8> {
-        let mut next_at = self.offset_width();
-        for tags in directories {
-            let (start, next) = self.directory(tags);
-            self.overwrite(next_at, start);
-            next_at = next;
-        }
-        self.bytes
-    }
-}
-
-fn numbers(tag: u16, value: u64) -> (u16, Value) {
-    (tag, Value::Numbers(4, vec![value]))
-}
-
 /// A picture in tiles of 240 px, or in strips.
-fn picture(width: u64, height: u64, is_tiled: bool) -> Vec<(u16, Value)> {
+fn picture(width: u64, height: u64, is_tiled: bool) -> Tags {
     let mut tags = vec![numbers(256, width), numbers(257, height), (259, Value::Numbers(3, vec![7]))];
     tags.extend(if is_tiled { vec![numbers(322, 240), numbers(323, 240)] } else { vec![numbers(278, 16)] });
     tags
 }
 
-fn with(mut tags: Vec<(u16, Value)>, more: (u16, Value)) -> Vec<(u16, Value)> {
-    tags.push(more);
-    tags
-}
-
 const ORIGIN: PointInLevel0 = PointInLevel0::new(0, 0);
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    #[allow(clippy::disallowed_methods)] // No durable write is needed for a file that a test reads.
-    fn put(&self, bytes: &[u8]) -> PathBuf {
-        let path = self.0.path().join("slide");
-        let _ = std::fs::remove_file(&path);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn open(&self, bytes: &[u8]) -> microtome_vault::Result<Slide> {
-        Slide::open(self.put(bytes), Budget::DEFAULT)
-    }
-}
 
 const APERIO: &str = "Aperio Image Library v11\r\n2220x2967 JPEG/RGB Q=30|AppMag = 20|MPP = 0.4990";
 
 /// As scanners of Aperio write them.
-fn aperio() -> Vec<Vec<(u16, Value)>> {
+fn aperio() -> Vec<Tags> {
     let text = |text| (270, Value::Text(text));
     vec![
         with(picture(2220, 2967, true), text(APERIO)),

@@ -68,6 +68,9 @@ pub(crate) fn marked_as_rgb(stream: Vec<u8>) -> Vec<u8> {
 /// possible, as other readers do, and says so in [`Frame::damage`].
 pub(crate) fn decode_stream(bytes: &[u8], output: Output, budget: Budget) -> Result<Frame> {
     let outline = Outline::of(bytes);
+    if let Some(unmarked) = outline.without_adobe_rgb(bytes) {
+        return decode_stream(&unmarked, Output::Components, budget);
+    }
     let strict = decode_with(bytes, output, budget, &outline, true);
     match strict {
         Err(Refusal::Damage(error)) if outline.has_end => {
@@ -164,6 +167,9 @@ struct Outline {
     mpp: Option<MicronsPerPixel>,
     /// Whether it says that its colours are YCbCr: by a JFIF or Adobe header, or by subsampling them.
     is_ycbcr: bool,
+    components: usize,
+    /// Where Adobe's header lies that says that components are no YCbCr.
+    adobe_untransformed: Option<std::ops::Range<usize>>,
 }
 
 impl Outline {
@@ -189,11 +195,23 @@ impl Outline {
                 0x00 | 0x01 | 0xd0..=0xd8 => rest = rest.get(2..)?,
                 _ => {
                     let length = usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]));
-                    self.note_segment(marker, rest.get(4..2 + length.max(2))?);
+                    let content = rest.get(4..2 + length.max(2))?;
+                    if marker == 0xee && content.starts_with(b"Adobe") && content.get(11) == Some(&0) {
+                        let start = bytes.len() - rest.len();
+                        self.adobe_untransformed = Some(start..start + 2 + length);
+                    }
+                    self.note_segment(marker, content);
                     rest = rest.get(2 + length.max(2)..)?;
                 }
             }
         }
+    }
+
+    /// A stream of red, green and blue that Adobe's header marks as such, without that header: the decoder takes the mark
+    /// for that of inks, and the components of what is left are what is wanted.
+    fn without_adobe_rgb(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let header = self.adobe_untransformed.clone().filter(|_| self.components == 3)?;
+        Some([bytes.get(..header.start)?, bytes.get(header.end..)?].concat())
     }
 
     fn note_segment(&mut self, marker: u8, content: &[u8]) {
@@ -208,6 +226,7 @@ impl Outline {
             // Start of frame, baseline or progressive: six bytes, then three a component, the middle one the
             // sampling.
             0xc0..=0xc2 => {
+                self.components = content.get(5).copied().map_or(0, usize::from);
                 let samplings: Vec<_> = content.iter().skip(7).step_by(3).collect();
                 self.is_ycbcr |= samplings.iter().any(|sampling| **sampling != *samplings[0]);
             }

@@ -137,7 +137,7 @@ fn is_level(format: SlideFormat, stored: &Stored, base: Option<Size>) -> bool {
         SlideFormat::Aperio => stored.tiles.is_tiled,
         // OME-TIFF: smaller levels are below their directory, others are other pictures.
         SlideFormat::Ome => false,
-        SlideFormat::Tiff | SlideFormat::Picture => base.is_some_and(|base| {
+        _ => base.is_some_and(|base| {
             let (base, other) = (aspect(base), aspect(stored.tiles.size));
             stored.is_reduced && (base - other).abs() <= ASPECT_TOLERANCE * base
         }),

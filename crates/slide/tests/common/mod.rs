@@ -3,10 +3,13 @@
 #![allow(dead_code)] // Each test file uses a part of it.
 #![allow(clippy::disallowed_methods)] // A durable write for each of 70,000 damaged files would take minutes.
 
+pub(crate) mod dicom;
+pub(crate) mod tiff;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use microtome_slide::{Picture, ReadSettings, read_picture};
+use microtome_slide::{Picture, ReadSettings, Slide, read_picture};
 use microtome_vault::{Budget, Result};
 
 /// The settings of all tests.
@@ -69,6 +72,26 @@ impl Reader {
             Err(error) => assert_eq!(error.path(), Some(path.as_path())),
         }
         outcome
+    }
+}
+
+/// A folder in which bytes are opened as a slide, one after the other.
+pub(crate) struct Folder(pub(crate) tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn put(&self, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join("slide");
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Slide> {
+        Slide::open(self.put(bytes), Budget::DEFAULT)
     }
 }
 

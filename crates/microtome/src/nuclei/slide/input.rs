@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::nuclei::inputs::Input;
 use microtome_slide::find::name_of;
 use microtome_slide::plan::nearest_level;
+use microtome_slide::slide::SlideLikeness;
 use microtome_slide::{MicronsPerPixel, Slide};
 use microtome_vault::{Error, Result, checksum, disk};
 use std::io::{Read, Seek, SeekFrom};
@@ -29,16 +30,20 @@ pub struct SlideWork {
 /// `Input` when it is a slide whose resolution is not stated anywhere.
 pub fn survey(path: &Path, mpp: Option<MicronsPerPixel>, context: &Context<'_>) -> Result<Option<Input>> {
     // What is no slide is for the reader of pictures to judge; other pictures than TIFF would be decoded here in vain.
-    if !Slide::is_tiff(path) {
-        return Ok(None);
-    }
-    let Ok(slide) = Slide::open(path, context.budget) else { return Ok(None) };
+    let slide = match (Slide::is_slide_file(path), || Slide::open(path, context.budget)) {
+        (SlideLikeness::None, _) => return Ok(None),
+        (SlideLikeness::Certain, open) => open()?,
+        (SlideLikeness::Possible, open) => match open() {
+            Ok(slide) => slide,
+            Err(_) => return Ok(None),
+        },
+    };
     let is_large = slide.levels[0].size.area_px() > LARGEST_PICTURE_PX;
     if !is_large && !slide.is_pyramid() {
         return Ok(None);
     }
     let Some(of_level0) = mpp.or(slide.mpp) else {
-        if !is_large {
+        if !is_large && slide.format.is_of_pictures_too() {
             return Ok(None);
         }
         return Err(Error::input("the slide does not state how many µm a pixel is wide")
