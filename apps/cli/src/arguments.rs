@@ -136,6 +136,8 @@ pub(crate) enum SlideCommands {
         /// Share of tissue that a tile has at least
         #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
         tissue: f64,
+        #[command(flatten)]
+        own: OwnTissueArgument,
     },
     /// The slide as a pyramid that QuPath, napari and OpenSlide open: BigTIFF, or OME-TIFF
     Convert {
@@ -177,6 +179,15 @@ pub(crate) enum SlideCommands {
         #[command(flatten)]
         quality: Quality,
     },
+}
+
+/// A person's own tissue.
+#[derive(Args, Debug)]
+pub(crate) struct OwnTissueArgument {
+    /// Where slides are worked on: a mask (PNG or TIFF, bright is tissue), outlines (GeoJSON in pixels of level 0), or a folder
+    /// with one for each slide; tissue is looked for without it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tissue_mask: Option<PathBuf>,
 }
 
 /// How the pixels of a slide that is written are kept.
@@ -247,6 +258,8 @@ pub(crate) enum Nuclei {
         #[arg(long, value_name = "UM")]
         mpp: Option<f64>,
         #[command(flatten)]
+        own: OwnTissueArgument,
+        #[command(flatten)]
         slides: SlideArguments,
     },
     /// Print all values with their defaults, as a config file
@@ -262,11 +275,14 @@ pub(crate) struct SlideArguments {
     /// Side of the tiles that whole slides are worked on in; smaller ones need less memory and more time
     #[arg(long, value_name = "PX", default_value_t = TILE_PX)]
     tile_px: usize,
+    /// Compress the outlines of whole slides: .geojson.gz
+    #[arg(long)]
+    gzip: bool,
 }
 
 impl SlideArguments {
     pub(crate) fn request(&self) -> microtome::Result<SlideRequest> {
-        SlideRequest::new(self.maps.format(), self.tile_px)
+        SlideRequest::new(self.maps.format(), self.tile_px, self.gzip)
     }
 }
 
@@ -300,6 +316,8 @@ pub(crate) struct Common {
     /// TOML file of values; `microtome nuclei config` prints one
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) own: OwnTissueArgument,
 }
 
 /// One flag for each key of the config, made from the list of keys: `contrastive.crop_px` is `--contrastive-crop-px`.

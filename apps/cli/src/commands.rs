@@ -53,8 +53,8 @@ fn nuclei(command: Nuclei, budget: Budget) -> Result<ExitCode> {
             println!("learned from {}, model in {}", pictures_in_words(outcome.pictures), model.display());
             Ok(conclude(&outcome))
         }
-        Nuclei::Segment { pictures, model, out, mpp, slides } => {
-            let common = Common { seed: 0, mpp, config: None };
+        Nuclei::Segment { pictures, model, out, mpp, own, slides } => {
+            let common = Common { seed: 0, mpp, config: None, own };
             let request =
                 Request { slides: slides.request()?, ..request(&pictures, None, &common, Vec::new())? };
             let outcome = with_context(0, budget, |context| run::segment(&request, &model, &out, context))?;
@@ -108,6 +108,7 @@ fn request(
     Ok(Request {
         pictures: expand(pictures)?,
         mpp: common.mpp.map(MicronsPerPixel::new).transpose()?,
+        tissue: common.own.tissue_mask.clone(),
         config,
         slides: SlideRequest::default(),
         command: command_line(),

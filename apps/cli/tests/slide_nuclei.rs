@@ -216,3 +216,77 @@ fn tiles_have_the_resolution_that_is_asked_for() {
     refuse(folder.path(), &finer, 2, &["0.5 µm per pixel", "slide.tif"]);
     refuse(folder.path(), &["slide", "tiles", "slide.tif", "--out", "no", "--side", "0"], 2, &["a side"]);
 }
+
+/// A feature of GeoJSON: a rectangle, in pixels of level 0.
+fn square(left: u32, top: u32, right: u32, bottom: u32) -> String {
+    let corners =
+        format!("[[{left},{top}],[{right},{top}],[{right},{bottom}],[{left},{bottom}],[{left},{top}]]");
+    format!(r#"{{"type":"Feature","geometry":{{"type":"Polygon","coordinates":[{corners}]}}}}"#)
+}
+
+#[test]
+fn a_persons_own_tissue_is_where_nuclei_are_sought() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    synth(dir, "slide.tif", ["1500", "1000"], &[]);
+    common::put(dir, "own.geojson", square(200, 300, 900, 800));
+    let values = [&STAIN[..], &["--maps", "none", "--gzip", "--tissue-mask"]].concat();
+    succeed(dir, &run("slide.tif", "own", &[&values[..], &["own.geojson"]].concat()));
+    succeed(dir, &run("slide.tif", "all", &[&STAIN[..], &["--maps", "none"]].concat()));
+    let (own, all) = (nuclei(&dir.join("own")), nuclei(&dir.join("all")));
+    assert!(own.len() > 100 && own.len() * 2 < all.len(), "{} of {}", own.len(), all.len());
+    let centres: Vec<[f64; 2]> = own
+        .iter()
+        .map(|row| row.split(',').collect::<Vec<_>>())
+        .map(|cells| [cells[1].parse().unwrap(), cells[2].parse().unwrap()])
+        .collect();
+    // To a cell of the mask, 8 µm.
+    let is_inside = |[x, y]: &[f64; 2]| (184.0..916.0).contains(x) && (284.0..816.0).contains(y);
+    assert!(centres.iter().all(is_inside));
+    let packed = std::fs::read(dir.join("own/geojson/slide.geojson.gz")).unwrap();
+    let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(&packed[..])).unwrap();
+    let features: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(features["features"].as_array().unwrap().len(), own.len());
+
+    // Another border is another run; a folder has a file for each slide; a file is for one slide.
+    common::put(dir, "own.geojson", square(200, 300, 901, 800));
+    refuse(dir, &run("slide.tif", "own", &[&values[..], &["own.geojson"]].concat()), 2, &["another run"]);
+    std::fs::create_dir(dir.join("masks")).unwrap();
+    refuse(
+        dir,
+        &run("slide.tif", "no", &[&values[..], &["masks"]].concat()),
+        3,
+        &["no tissue for the slide"],
+    );
+    synth(dir, "other.tif", ["700", "600"], &[]);
+    refuse(
+        dir,
+        &[&run("slide.tif", "no", &[&values[..], &["own.geojson"]].concat())[..], &["other.tif"]].concat(),
+        2,
+        &["one slide is stated for 2 slides", "a folder"],
+    );
+    let picture = format!("{IMAGES}/0121d675.png");
+    refuse(dir, &run(&picture, "no", &[&values[..], &["own.geojson"]].concat()), 2, &["no slide is named"]);
+    let tiles =
+        ["slide", "tiles", "slide.tif", "--out", "tiles", "--side", "100", "--tissue-mask", "own.geojson"];
+    assert!(succeed(dir, &tiles).stdout.starts_with("3"), "about 35 tiles of 35000 square pixels");
+}
+
+#[test]
+fn tissue_out_of_focus_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    std::fs::create_dir(dir.join("blurred")).unwrap();
+    for name in ["0121d675", "65c8527c"] {
+        let picture = image::open(format!("{IMAGES}/{name}.png")).unwrap().to_rgb8();
+        image::imageops::blur(&picture, 4.0).save(dir.join(format!("blurred/{name}.png"))).unwrap();
+    }
+    for (pictures, out, is_blurred) in [("blurred", "b", true), (IMAGES, "s", false)] {
+        let size = ["--width", "1500", "--height", "1000", "--mpp", "0.5"];
+        let name = format!("{out}.tif");
+        succeed(dir, &[&["slide", "synth", pictures, "--out", &name], &size[..]].concat());
+        succeed(dir, &run(&name, out, &[&STAIN[..], &["--maps", "none"]].concat()));
+        let report = std::fs::read_to_string(dir.join(out).join("report.html")).unwrap();
+        assert_eq!(report.contains("look out of focus"), is_blurred, "{out}");
+    }
+}

@@ -1,5 +1,7 @@
 //! `slide info`, `region` and `thumbnail`, on sample files of the crate that opens them.
 
+#![allow(clippy::disallowed_methods)] // No durable write is needed for a file that a test reads.
+
 mod common;
 
 #[path = "../../../crates/slide/tests/common/dicom.rs"]
@@ -133,7 +135,6 @@ fn nuclei_are_cut_out_of_a_folder_of_dicom_files() {
         .map(|(left, top)| image::imageops::crop_imm(&pixels, left, top, 240, 240).to_image().into_raw())
         .to_vec();
     std::fs::create_dir(folder.path().join("series")).unwrap();
-    #[allow(clippy::disallowed_methods)] // No durable write is needed for a file that a test reads.
     std::fs::write(folder.path().join("series/level.dcm"), level.bytes()).unwrap();
     let text = succeed(folder.path(), &["slide", "info", "series"]).stdout;
     assert!(text.starts_with("DICOM, 0.499 µm per pixel, objective 40×\nlevel 0: 480×480 px"), "{text}");

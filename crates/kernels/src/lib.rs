@@ -10,11 +10,12 @@
 //!
 //! Reading order: [`size`], [`stain`] (colour to haematoxylin), [`threshold`], [`morphology`], [`distance`],
 //! [`components`], [`maxima`], [`watershed`], then what is measured on the result: [`region`], [`contours`],
-//! which [`polygon`] turns back into pixels.
+//! which [`polygon`] turns back into pixels. [`focus`] says how sharp a picture is.
 
 pub mod components;
 pub mod contours;
 pub mod distance;
+pub mod focus;
 pub mod gaussian;
 pub mod labels;
 pub mod maxima;

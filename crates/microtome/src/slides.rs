@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod info;
+pub mod own_tissue;
 pub mod picture;
 pub mod synth;
 pub mod tiles;

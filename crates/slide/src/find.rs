@@ -56,7 +56,7 @@ fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
     names.retain(|name| is_picture_name(Path::new(name)) && !folder.join(name).is_dir());
     names.sort();
     if names.is_empty() {
-        let extensions = PICTURE_EXTENSIONS.join(", ");
+        let extensions = [&PICTURE_EXTENSIONS[..], &OPENSLIDE_EXTENSIONS[..]].concat().join(", ");
         return Err(Error::input("this folder holds no pictures")
             .at(folder)
             .advise(format!("looked for {extensions} files directly in it, not in folders below")));

@@ -14,9 +14,10 @@
 //! What is deliberately absent: networks, projects, HTTP.
 //!
 //! Reading order: [`picture`], [`find`], `formats` (which one, then one file each), [`geometry`], [`slide`], [`overview`], [`tissue`],
-//! [`plan`].
+//! [`focus`], [`plan`].
 
 pub mod find;
+pub mod focus;
 mod formats;
 pub mod geometry;
 pub mod overview;

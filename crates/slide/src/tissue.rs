@@ -111,6 +111,15 @@ impl TissueMask {
         Self { size, mask, downsample: overview.downsample, artefacts }
     }
 
+    /// With another mask of the same extent, row-major; what is known of pen and folds is kept.
+    ///
+    /// # Panics
+    /// If the extent is another.
+    pub fn with_mask(self, mask: Vec<bool>) -> Self {
+        assert_eq!(mask.len(), self.size.area_px(), "a mask of the same extent");
+        Self { mask, ..self }
+    }
+
     /// Tissue, in pixels of the mask.
     pub fn area_px(&self) -> usize {
         self.mask.iter().filter(|tissue| **tissue).count()

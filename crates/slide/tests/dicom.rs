@@ -1,5 +1,7 @@
 //! Slides in DICOM files that are made here: how their levels, frames and elements may be written, and broken.
 
+#![allow(clippy::disallowed_methods)] // No durable write is needed for a file that a test reads.
+
 mod common;
 
 use common::dicom::{Dicom, Order, Syntax, Table, long, short, text};
@@ -21,7 +23,6 @@ fn expected(x: usize, y: usize, order: Order) -> [u8; 3] {
     if is_left_out { [255; 3] } else { [x as u8, y as u8, 77] }
 }
 
-#[allow(clippy::disallowed_methods)] // No durable write is needed for a file that a test reads.
 fn put(folder: &Path, name: &str, dicom: &Dicom) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, dicom.bytes()).unwrap();
@@ -87,7 +88,6 @@ fn jpeg_frames_are_those_of_the_slide_they_were_taken_from() {
         assert_eq!(stored, streams[1], "{table:?} {order:?}");
     }
     // A tile that is passed through is a picture that shows the same.
-    #[allow(clippy::disallowed_methods)] // No durable write is needed for a file that a test reads.
     std::fs::write(folder.0.path().join("tile.jpg"), &streams[0]).unwrap();
     let picture = read_picture(folder.0.path().join("tile.jpg"), &common::SETTINGS).unwrap();
     let tile = svs.region(0, ORIGIN, Size::new(240, 240), Budget::DEFAULT).unwrap();

@@ -19,6 +19,7 @@ pub(super) fn demo(out: &Path, budget: Budget) -> Result<ExitCode> {
         pictures: vec![pictures],
         mpp: None,
         config: ConfigFile::default(),
+        tissue: None,
         slides: SlideRequest::default(),
         command: "microtome demo".to_owned(),
     };

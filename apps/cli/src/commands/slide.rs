@@ -44,7 +44,7 @@ pub(super) fn slide(command: SlideCommands, budget: Budget) -> Result<ExitCode> 
             println!("{size} px in {}", out.display());
             warning.into_iter().collect()
         }
-        SlideCommands::Tiles { slide, out, side, overlap, mpp, mpp_of_level0, tissue } => {
+        SlideCommands::Tiles { slide, out, side, overlap, mpp, mpp_of_level0, tissue, own } => {
             let slide = Slide::open(slide, budget)?;
             let request = TilesRequest {
                 side_px: side,
@@ -52,6 +52,7 @@ pub(super) fn slide(command: SlideCommands, budget: Budget) -> Result<ExitCode> 
                 mpp: mpp.map(MicronsPerPixel::new).transpose()?,
                 mpp_of_level0: mpp_of_level0.map(MicronsPerPixel::new).transpose()?,
                 least_tissue: tissue,
+                tissue: own.tissue_mask,
             };
             let count =
                 super::with_context(0, budget, |context| write_tiles(&slide, &out, &request, context))?;

@@ -3,11 +3,15 @@
 //! QuPath (0.4 and later) takes `properties.objectType`, `classification` with a name and a colour,
 //! `measurements` as an object of numbers, and a UUID as `id`. Coordinates are whole pixels of the picture at
 //! full resolution, on pixel edges: filled again, the rings give exactly the nucleus's pixels. The file is
-//! written as it is made, some thousand nuclei at a time, so that memory does not grow with it.
+//! written as it is made, some thousand nuclei at a time, so that memory does not grow with it. One whose name ends in `.gz`
+//! is compressed, in pieces that follow each other as members of one gzip file (RFC 1952, section 2.2), so that all threads
+//! compress.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use microtome_kernels::Labels;
 use microtome_kernels::contours::{Polygon, Vertex, outline};
 use microtome_slide::MicronsPerPixel;
@@ -20,6 +24,8 @@ use super::overlay::OUTLINE;
 use super::{file_in, rounded};
 use crate::nuclei::measure::Nucleus;
 
+/// Nuclei in a compressed piece.
+const PIECE: usize = 512;
 /// Nuclei turned to text at a time.
 const BLOCK: usize = 2048;
 
@@ -61,18 +67,21 @@ pub struct GeoJsonWriter<'a> {
     path: PathBuf,
     sha256: &'a str,
     mpp: Option<MicronsPerPixel>,
-    separator: &'static str,
+    is_packed: bool,
+    is_first: bool,
 }
 
 impl<'a> GeoJsonWriter<'a> {
-    /// Begins a file that will replace `path`; `sha256` tells its picture from others, of which `mpp` is the resolution.
+    /// Begins a file that will replace `path`, compressed if that ends in `.gz`; `sha256` tells its picture from others, of which `mpp` is the resolution.
     ///
     /// # Errors
     /// `Io` when the disk refuses.
     pub fn create(path: &Path, sha256: &'a str, mpp: Option<MicronsPerPixel>) -> Result<Self> {
         let writer = AtomicWriter::create(path)?;
-        let mut file = Self { writer, path: path.to_owned(), sha256, mpp, separator: "\n" };
-        file.write(b"{\"type\":\"FeatureCollection\",\"features\":[")?;
+        let is_packed = path.extension().is_some_and(|extension| extension == "gz");
+        let mut file = Self { writer, path: path.to_owned(), sha256, mpp, is_packed, is_first: true };
+        let begin = file.piece(b"{\"type\":\"FeatureCollection\",\"features\":[".to_vec());
+        file.write(begin)?;
         Ok(file)
     }
 
@@ -91,17 +100,34 @@ impl<'a> GeoJsonWriter<'a> {
             let (nucleus, polygons) = outlined(one);
             feature(sha256, mpp, &nucleus, polygons)
         };
-        let features: io::Result<Vec<String>> = nuclei.par_iter().map(text).collect();
-        for feature in features.map_err(|error| Error::io("writing", &error).at(&self.path))? {
-            let separator = std::mem::replace(&mut self.separator, ",\n");
-            self.write(separator.as_bytes())?;
-            self.write(feature.as_bytes())?;
-        }
-        Ok(())
+        let is_first = self.is_first;
+        self.is_first &= nuclei.is_empty();
+        let piece = |(number, nuclei): (usize, &[T])| {
+            let mut bytes = Vec::new();
+            for (index, one) in nuclei.iter().enumerate() {
+                let is_first = is_first && number == 0 && index == 0;
+                bytes.extend_from_slice(if is_first { b"\n" } else { b",\n" });
+                bytes.extend_from_slice(text(one)?.as_bytes());
+            }
+            self.piece(bytes)
+        };
+        let pieces: Vec<io::Result<Vec<u8>>> = nuclei.par_chunks(PIECE).enumerate().map(piece).collect();
+        pieces.into_iter().try_for_each(|piece| self.write(piece))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_all(bytes).map_err(|error| Error::io("writing", &error).at(&self.path))
+    /// Text as it is written.
+    fn piece(&self, text: Vec<u8>) -> io::Result<Vec<u8>> {
+        if !self.is_packed {
+            return Ok(text);
+        }
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&text)?;
+        encoder.finish()
+    }
+
+    fn write(&mut self, piece: io::Result<Vec<u8>>) -> Result<()> {
+        let written = piece.and_then(|bytes| self.writer.write_all(&bytes));
+        written.map_err(|error| Error::io("writing", &error).at(&self.path))
     }
 
     /// Completes the file and puts it in place; gives its path.
@@ -109,7 +135,8 @@ impl<'a> GeoJsonWriter<'a> {
     /// # Errors
     /// `Io` when the disk refuses.
     pub fn finish(mut self) -> Result<PathBuf> {
-        self.write(b"\n]}\n")?;
+        let end = self.piece(b"\n]}\n".to_vec());
+        self.write(end)?;
         self.writer.commit()?;
         Ok(self.path)
     }

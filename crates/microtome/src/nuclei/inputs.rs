@@ -4,6 +4,7 @@ use super::config::{ConfigFile, Method};
 use super::slide::{self, input::SlideWork};
 use super::teaching::training_sample;
 use crate::context::Context;
+use crate::slides::own_tissue::OwnTissue;
 use microtome_kernels::stain::optical_density;
 use microtome_slide::picture::ReadSettings;
 use microtome_slide::{MicronsPerPixel, Picture, Size, read_picture};
@@ -31,8 +32,36 @@ pub struct Input {
     pub mpp: Option<MicronsPerPixel>,
     /// What was not taken as it is in the file.
     pub warnings: Vec<String>,
+    /// A person's own tissue, of a slide for which there is one.
+    pub tissue: Option<OwnTissue>,
     /// How it is worked on, if it is a slide; then `sha256` is that of its length and ends only.
     pub slide: Option<SlideWork>,
+}
+
+/// What a person states of all pictures.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stated<'a> {
+    /// Their resolution.
+    pub mpp: Option<MicronsPerPixel>,
+    /// The file with the tissue of the slide, or a folder with a file for each.
+    pub tissue: Option<&'a Path>,
+}
+
+impl Stated<'_> {
+    /// # Errors
+    /// `Usage` when the tissue of one slide is given for none or several.
+    fn check(self, slides: usize) -> Result<()> {
+        let Some(tissue) = self.tissue else { return Ok(()) };
+        match slides {
+            0 => Err(Error::usage("tissue is stated, and no slide is named: pictures are worked on whole")
+                .at(tissue)),
+            1 => Ok(()),
+            _ if tissue.is_dir() => Ok(()),
+            _ => Err(Error::usage(format!("the tissue of one slide is stated for {slides} slides"))
+                .advise("name a folder with a file for each slide, of the slide's name")
+                .at(tissue)),
+        }
+    }
 }
 
 /// A picture that cannot be worked on.
@@ -97,7 +126,7 @@ impl Inputs {
     /// When none can be used: the first one's error; `Cancelled`.
     pub fn survey(
         paths: &[PathBuf],
-        mpp: Option<MicronsPerPixel>,
+        stated: Stated<'_>,
         config: &ConfigFile,
         context: &Context<'_>,
     ) -> Result<Self> {
@@ -107,7 +136,7 @@ impl Inputs {
             .par_iter()
             .map(|path| {
                 context.check_cancelled()?;
-                let input = survey_one(path, mpp, config, context);
+                let input = survey_one(path, stated, config, context);
                 let done = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 context.progress().advance(done, "");
                 input
@@ -115,7 +144,9 @@ impl Inputs {
             .collect();
         context.progress().end();
         context.check_cancelled()?;
-        Self::sort(paths, surveyed, mpp, context)
+        let inputs = Self::sort(paths, surveyed, stated.mpp, context)?;
+        stated.check(inputs.slides().count())?;
+        Ok(inputs)
     }
 
     fn sort(
@@ -202,7 +233,8 @@ impl Inputs {
     pub fn identity(&self) -> String {
         let line = |input: &Input| {
             let mpp = input.mpp.map_or(String::new(), |mpp| mpp.microns().to_string());
-            format!("{} {} {mpp}\n", input.name, input.sha256)
+            let tissue = input.tissue.as_ref().map_or(String::new(), |own| format!(" {}", own.sha256));
+            format!("{} {} {mpp}{tissue}\n", input.name, input.sha256)
         };
         self.usable.iter().map(line).collect()
     }
@@ -212,19 +244,23 @@ fn none_usable(count: usize, first: &Error) -> Error {
     Error::new(first.fault(), format!("none of the {count} pictures can be used; the first: {first}"))
 }
 
-fn survey_one(
-    path: &Path,
-    mpp: Option<MicronsPerPixel>,
-    config: &ConfigFile,
-    context: &Context<'_>,
-) -> Result<Input> {
-    if let Some(input) = slide::input::survey(path, mpp, context)? {
+fn survey_one(path: &Path, stated: Stated<'_>, config: &ConfigFile, context: &Context<'_>) -> Result<Input> {
+    if let Some(input) = slide::input::survey(path, stated, context)? {
         return Ok(input);
     }
     let picture = read_picture(path, &ReadSettings { budget: context.budget })?;
     check(&picture, config).map_err(|error| error.at(path))?;
     let Picture { name, path, size, sha256, warnings, .. } = picture;
-    Ok(Input { name, path, sha256, size, mpp: mpp.or(picture.mpp), warnings, slide: None })
+    Ok(Input {
+        name,
+        path,
+        sha256,
+        size,
+        mpp: stated.mpp.or(picture.mpp),
+        warnings,
+        tissue: None,
+        slide: None,
+    })
 }
 
 /// Whether nuclei can be sought in a picture at all.

@@ -7,7 +7,7 @@ use super::choice::Choice;
 use super::config::{ConfigFile, Method};
 use super::contrastive::{self, Taught};
 use super::folder::{PictureDone, RunFolder};
-use super::inputs::{Input, Inputs, Skipped};
+use super::inputs::{Input, Inputs, Skipped, Stated};
 use super::model::{Model, ModelRecord};
 use super::segmenter::{Segmentation, Segmenter};
 use super::slide::segment::{SlideRequest, segment_slide};
@@ -37,6 +37,8 @@ pub struct Request {
     pub pictures: Vec<PathBuf>,
     /// Resolution of all pictures, where the user states it.
     pub mpp: Option<MicronsPerPixel>,
+    /// The file with the tissue of the slide, or a folder with one for each, where the user states it.
+    pub tissue: Option<PathBuf>,
     /// All values.
     pub config: ConfigFile,
     /// How slides are worked on.
@@ -131,7 +133,8 @@ pub fn segment(request: &Request, model_path: &Path, out: &Path, context: &Conte
 }
 
 fn survey(request: &Request, context: &Context<'_>) -> Result<Inputs> {
-    Inputs::survey(&find_pictures(&request.pictures)?, request.mpp, &request.config, context)
+    let stated = Stated { mpp: request.mpp, tissue: request.tissue.as_deref() };
+    Inputs::survey(&find_pictures(&request.pictures)?, stated, &request.config, context)
 }
 
 /// Everything that decides a run's bytes.
@@ -139,8 +142,10 @@ fn identity(door: &str, request: &Request, inputs: &Inputs, model: &str, context
     let version = env!("CARGO_PKG_VERSION");
     let (config, seed, pictures) = (request.config.to_toml(), context.seed, inputs.identity());
     // Pictures are the same whatever is asked for slides.
-    let SlideRequest { maps, tile_px } = request.slides;
-    let slides = inputs.slides().next().map_or(String::new(), |_| format!("{} {tile_px}", maps.name()));
+    let SlideRequest { maps, tile_px, gzip } = request.slides;
+    let packed = if gzip { " gzip" } else { "" };
+    let slides =
+        inputs.slides().next().map_or(String::new(), |_| format!("{} {tile_px}{packed}", maps.name()));
     format!("{door} {version}\nseed {seed}\nmodel {model}\nslides {slides}\n{config}\n{pictures}")
 }
 

@@ -1,15 +1,17 @@
 //! The tissue of a slide as small pictures of one resolution, for programs that take those.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use microtome_kernels::Size;
 use microtome_kernels::resample::downsample_area;
+use microtome_slide::focus::is_out_of_focus;
 use microtome_slide::{MicronsPerPixel, PointInLevel, RectangleInLevel, Slide, TissueMask};
 use microtome_vault::disk::{self, AtomicWriter};
 use microtome_vault::{Error, Result};
 use rayon::prelude::*;
 
+use super::own_tissue::OwnTissue;
 use crate::context::Context;
 use crate::export::file_in;
 use crate::export::png::{Samples, write_png};
@@ -20,7 +22,7 @@ const BATCH: usize = 256;
 const SAME_RESOLUTION: f64 = 1.01;
 
 /// What tiles are asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TilesRequest {
     /// Side, in pixels of the tile.
     pub side_px: usize,
@@ -32,6 +34,8 @@ pub struct TilesRequest {
     pub mpp_of_level0: Option<MicronsPerPixel>,
     /// Share of tissue that a tile has at least, 0 to 1.
     pub least_tissue: f64,
+    /// The file with the slide's tissue, or a folder with one for each slide; tissue is looked for without it.
+    pub tissue: Option<PathBuf>,
 }
 
 /// Writes each tile as `NAME_x_y.png`, with its corner in pixels of level 0, and `tiles.csv`, into the folder `out`; gives
@@ -55,7 +59,13 @@ pub fn write_tiles(
     }
     let known = request.mpp_of_level0.or(slide.mpp);
     let (level, scale) = level_for(slide, known, request.mpp)?;
+    let name = microtome_slide::find::name_of(&slide.path);
+    let own = request.tissue.as_deref().map(|path| OwnTissue::find(path, &slide.path)).transpose()?;
     let tissue = TissueMask::of(slide, known, context.budget)?.0;
+    let tissue = match own {
+        Some(own) => own.instead_of(tissue, slide.levels[0].size, context.budget)?,
+        None => tissue,
+    };
     let side = (request.side_px as f64 * scale).round().max(1.0) as usize;
     let step = ((request.side_px - request.overlap_px) as f64 * scale).round().max(1.0) as usize;
     let (size, downsample) = (slide.levels[level].size, slide.levels[level].downsample);
@@ -75,14 +85,13 @@ pub fn write_tiles(
     let mut csv = AtomicWriter::create(&list)?;
     let mut line =
         |text: &str| csv.write_all(text.as_bytes()).map_err(|error| Error::io("writing", &error).at(&list));
-    line("file,x_in_level0_px,y_in_level0_px,side_in_level0_px,tissue,pen,fold\n")?;
-    let name = microtome_slide::find::name_of(&slide.path);
+    line("file,x_in_level0_px,y_in_level0_px,side_in_level0_px,tissue,pen,fold,out_of_focus\n")?;
     let in_level0 = |at: i64| (at as f64 * downsample).round() as i64;
     let mut written = 0;
     context.progress().begin("writing tiles", wanted.len());
     for (batch, tiles) in wanted.chunks(BATCH).enumerate() {
         context.check_cancelled()?;
-        let outcomes: Vec<Result<bool>> = tiles
+        let outcomes: Vec<Result<Option<&str>>> = tiles
             .par_iter()
             .map(|(rectangle, _)| {
                 let region = slide.region_in_level(level, *rectangle, context.budget)?;
@@ -93,19 +102,22 @@ pub fn write_tiles(
                     downsample_area(&region.rgb, region.size, whole)
                 };
                 let (x, y) = (in_level0(rectangle.corner.x_px), in_level0(rectangle.corner.y_px));
-                if region.unreadable.is_none() {
-                    write_png(&file_in(out, &format!("{name}_{x}_{y}"), "png")?, whole, Samples::Rgb8(&rgb))?;
+                if region.unreadable.is_some() {
+                    return Ok(None);
                 }
-                Ok(region.unreadable.is_none())
+                write_png(&file_in(out, &format!("{name}_{x}_{y}"), "png")?, whole, Samples::Rgb8(&rgb))?;
+                let mpp = request.mpp.or(known.map(|known| known.of_level(downsample * scale)));
+                let is_out = mpp.and_then(|mpp| is_out_of_focus(&rgb, whole, mpp));
+                Ok(Some(is_out.map_or("", |is_out| if is_out { "1" } else { "0" })))
             })
             .collect();
         for ((rectangle, shares), outcome) in tiles.iter().zip(outcomes) {
             match outcome {
-                Ok(true) => {
+                Ok(Some(is_out)) => {
                     let (x, y) = (in_level0(rectangle.corner.x_px), in_level0(rectangle.corner.y_px));
                     let side = in_level0(side as i64);
                     let shares = format!("{:.3},{:.3},{:.3}", shares.tissue, shares.pen, shares.fold);
-                    line(&format!("{name}_{x}_{y}.png,{x},{y},{side},{shares}\n"))?;
+                    line(&format!("{name}_{x}_{y}.png,{x},{y},{side},{shares},{is_out}\n"))?;
                     written += 1;
                 }
                 Err(error) if error.fault() != microtome_vault::Fault::Input => return Err(error),

@@ -45,6 +45,8 @@ pub struct SlideSummary {
     pub unreadable: Option<(usize, String)>,
     /// Pieces of things too wide to be nuclei.
     pub cut: usize,
+    /// Fields of tissue whose focus was judged, and those that are out of it.
+    pub fields: [usize; 2],
     /// The overlay: picture, confidence and picture with outlines.
     pub overlay: Overlay,
 }
@@ -75,18 +77,24 @@ pub struct SlideFiles {
 }
 
 impl SlideFiles {
-    /// The files of the slide `name` in the run's folder `out`, rows in the folder of its state.
+    /// The files of the slide `name` in the run's folder `out`, rows in the folder of its state; outlines compressed if
+    /// `gzip`.
     ///
     /// # Errors
     /// `Usage` when the name cannot be that of a file.
-    pub fn of(out: &Path, state: &Path, name: &str) -> Result<Self> {
+    pub fn of(out: &Path, state: &Path, name: &str, gzip: bool) -> Result<Self> {
         Ok(Self {
-            geojson: file_in(&out.join("geojson"), name, "geojson")?,
+            geojson: file_in(&out.join("geojson"), name, geojson_extension(gzip))?,
             rows: file_in(state, name, "csv")?,
             overlay: file_in(&out.join("overlays"), name, "png")?,
             density: file_in(&out.join("density"), name, "png")?,
         })
     }
+}
+
+/// What the name of a slide's file of outlines ends in.
+pub fn geojson_extension(gzip: bool) -> &'static str {
+    if gzip { "geojson.gz" } else { "geojson" }
 }
 
 /// A slide whose tiles are all done.
@@ -202,7 +210,7 @@ impl DoneTiles<'_> {
             nuclei.iter().for_each(|nucleus| density.add(nucleus));
             totals.add(&nuclei);
         }
-        totals.note(found.unreadable.take(), found.cut);
+        totals.note(found);
         Ok(())
     }
 }
@@ -217,13 +225,23 @@ struct Totals {
     confidence: f64,
     unreadable: Option<(usize, String)>,
     cut: usize,
+    fields: [usize; 2],
     overlay: Overlay,
 }
 
 impl Totals {
     fn new(overlay: Overlay) -> Self {
-        let (areas_px, unreadable) = (Vec::new(), None);
-        Self { nuclei: 0, areas_px, every: 1, counted: 0, confidence: 0.0, unreadable, cut: 0, overlay }
+        Self {
+            nuclei: 0,
+            areas_px: Vec::new(),
+            every: 1,
+            counted: 0,
+            confidence: 0.0,
+            unreadable: None,
+            cut: 0,
+            fields: [0; 2],
+            overlay,
+        }
     }
 
     fn add(&mut self, nuclei: &[Nucleus]) {
@@ -241,9 +259,10 @@ impl Totals {
         }
     }
 
-    fn note(&mut self, unreadable: Option<(usize, String)>, cut: usize) {
-        self.cut += cut;
-        self.unreadable = unreadable_of_both(self.unreadable.take(), unreadable);
+    fn note(&mut self, found: &mut TileFound) {
+        self.cut += found.cut;
+        (0..2).for_each(|i| self.fields[i] += found.fields[i]);
+        self.unreadable = unreadable_of_both(self.unreadable.take(), found.unreadable.take());
     }
 
     fn summary(self) -> SlideSummary {
@@ -253,6 +272,7 @@ impl Totals {
             mean_confidence: (self.nuclei > 0).then(|| self.confidence / self.nuclei as f64),
             unreadable: self.unreadable,
             cut: self.cut,
+            fields: self.fields,
             overlay: self.overlay,
         }
     }

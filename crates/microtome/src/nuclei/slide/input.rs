@@ -1,7 +1,8 @@
 //! Which files are slides, and how they are worked on.
 
 use crate::context::Context;
-use crate::nuclei::inputs::Input;
+use crate::nuclei::inputs::{Input, Stated};
+use crate::slides::own_tissue::OwnTissue;
 use microtome_slide::find::name_of;
 use microtome_slide::plan::nearest_level;
 use microtome_slide::slide::SlideLikeness;
@@ -28,7 +29,7 @@ pub struct SlideWork {
 ///
 /// # Errors
 /// `Input` when it is a slide whose resolution is not stated anywhere.
-pub fn survey(path: &Path, mpp: Option<MicronsPerPixel>, context: &Context<'_>) -> Result<Option<Input>> {
+pub fn survey(path: &Path, stated: Stated<'_>, context: &Context<'_>) -> Result<Option<Input>> {
     // What is no slide is for the reader of pictures to judge; other pictures than TIFF would be decoded here in vain.
     let slide = match (Slide::is_slide_file(path), || Slide::open(path, context.budget)) {
         (SlideLikeness::None, _) => return Ok(None),
@@ -42,7 +43,7 @@ pub fn survey(path: &Path, mpp: Option<MicronsPerPixel>, context: &Context<'_>) 
     if !is_large && !slide.is_pyramid() {
         return Ok(None);
     }
-    let Some(of_level0) = mpp.or(slide.mpp) else {
+    let Some(of_level0) = stated.mpp.or(slide.mpp) else {
         if !is_large && slide.format.is_of_pictures_too() {
             return Ok(None);
         }
@@ -52,8 +53,10 @@ pub fn survey(path: &Path, mpp: Option<MicronsPerPixel>, context: &Context<'_>) 
     };
     let wanted = MicronsPerPixel::new(FINEST_MPP.max(of_level0.microns()))?;
     let level = nearest_level(&slide, of_level0, wanted);
+    let name = name_of(path);
     Ok(Some(Input {
-        name: name_of(path),
+        tissue: stated.tissue.map(|own| OwnTissue::find(own, path)).transpose()?,
+        name,
         path: path.to_owned(),
         sha256: fingerprint(path)?,
         size: slide.levels[0].size,

@@ -10,7 +10,7 @@ use microtome_vault::{Budget, Error, Result, checksum, disk};
 use std::path::Path;
 
 /// The mark of the file, with its version.
-const MARK: &[u8; 8] = b"MTTILE\0\x01";
+const MARK: &[u8; 8] = b"MTTILE\0\x02";
 /// Largest record that is read.
 const LARGEST: Budget = Budget::of_bytes(1 << 30);
 /// Level of Zstandard: confidence is noise, and more effort does not make it smaller.
@@ -24,6 +24,7 @@ pub fn write(path: &Path, key: &str, found: &TileFound) -> Result<()> {
     let mut bytes = MARK.to_vec();
     put_bytes(&mut bytes, key.as_bytes());
     put(&mut bytes, found.cut as u64);
+    found.fields.iter().for_each(|count| put(&mut bytes, *count as u64));
     let (count, reason) = found.unreadable.as_ref().map_or((0, ""), |(count, reason)| (*count, reason));
     put(&mut bytes, count as u64);
     put_bytes(&mut bytes, reason.as_bytes());
@@ -49,12 +50,13 @@ pub fn read(path: &Path, key: &str) -> Option<TileFound> {
         return None;
     }
     let cut = rest.number()? as usize;
+    let fields = [rest.size()?, rest.size()?];
     let count = rest.number()? as usize;
     let reason = String::from_utf8(rest.bytes()?.to_vec()).ok()?;
     let nuclei = (0..rest.number()?).map(|_| rest.nucleus()).collect::<Option<Vec<Outlined>>>()?;
     let length = usize::try_from(rest.number()?).ok().filter(|length| *length as u64 <= LARGEST.bytes())?;
     let confidence = zstd::bulk::decompress(rest.bytes()?, length).ok().filter(|c| c.len() == length)?;
-    Some(TileFound { nuclei, confidence, unreadable: (count > 0).then_some((count, reason)), cut })
+    Some(TileFound { nuclei, confidence, unreadable: (count > 0).then_some((count, reason)), cut, fields })
 }
 
 fn put(bytes: &mut Vec<u8>, number: u64) {
@@ -202,6 +204,7 @@ mod tests {
             confidence: (0..500u32).map(|at| (at * 7919 % 251) as u8).collect(),
             unreadable: Some((2, "a reason".to_owned())),
             cut: 3,
+            fields: [9, 4],
         }
     }
 

@@ -1,6 +1,6 @@
 //! All tiles of a slide, several at a time.
 
-use super::export::{DoneTiles, SlideFiles, SlideSummary, mpp_of_level};
+use super::export::{DoneTiles, SlideFiles, SlideSummary, geojson_extension, mpp_of_level};
 use super::input::{SlideWork, fingerprint};
 use super::maps::MapFormat;
 use super::tile::TileWork;
@@ -41,16 +41,18 @@ pub struct SlideRequest {
     pub maps: MapFormat,
     /// Side of the tiles, in pixels: whole chunks of the maps.
     pub tile_px: usize,
+    /// Whether outlines are compressed.
+    pub gzip: bool,
 }
 
 impl SlideRequest {
-    /// Maps of a format, and tiles of a side.
+    /// Maps of a format, tiles of a side, and outlines compressed or not.
     ///
     /// # Errors
     /// `Usage` when tiles are no whole chunks, or too large.
-    pub fn new(maps: MapFormat, tile_px: usize) -> Result<Self> {
+    pub fn new(maps: MapFormat, tile_px: usize, gzip: bool) -> Result<Self> {
         match tile_px.is_multiple_of(CHUNK_PX) && (1..=8).contains(&(tile_px / CHUNK_PX)) {
-            true => Ok(Self { maps, tile_px }),
+            true => Ok(Self { maps, tile_px, gzip }),
             false => Err(Error::usage(format!("tiles of {tile_px} px cannot be worked on")).advise(
                 "take 1024, 2048, 3072 (as without --tile-px) or up to 8192: the smaller, the less memory",
             )),
@@ -60,7 +62,7 @@ impl SlideRequest {
 
 impl Default for SlideRequest {
     fn default() -> Self {
-        Self { maps: MapFormat::Zarr, tile_px: TILE_PX }
+        Self { maps: MapFormat::Zarr, tile_px: TILE_PX, gzip: false }
     }
 }
 
@@ -84,7 +86,8 @@ pub fn segment_slide(
     }
     let slide = Slide::open(&input.path, context.budget)?;
     let tissue = tissue_of(&slide, input, context)?;
-    let believed = tissue.widened(TISSUE_BORDER_PX);
+    // A person's border is meant as it is drawn.
+    let believed = tissue.widened(if input.tissue.is_some() { 0 } else { TISSUE_BORDER_PX });
     let plan = TilePlan::of(&slide, work.level, asked.tile_px, &believed);
     let state = folder.slide_state(&input.name);
     disk::create_folder_all(&state)?;
@@ -116,7 +119,7 @@ pub fn segment_slide(
         };
         do_tiles(&tile, &plan, &records, &todo, (folder.key(), &input.name), context)?;
     }
-    let files = SlideFiles::of(folder.path(), &folder.slides_state(), &input.name)?;
+    let files = SlideFiles::of(folder.path(), &folder.slides_state(), &input.name, asked.gzip)?;
     let done = DoneTiles {
         slide: &slide,
         input,
@@ -126,7 +129,7 @@ pub fn segment_slide(
         key: folder.key(),
     };
     let summary = done.write(folder.path(), &files, asked.maps, context)?;
-    let done = picture_done(input, &slide, &tissue, &plan, asked.maps, summary)?;
+    let done = picture_done(input, &slide, &tissue, &plan, asked, summary)?;
     folder.note_done(&input.name, &done)?;
     disk::remove_folder_all(&state)?;
     Ok(done)
@@ -193,7 +196,7 @@ fn picture_done(
     slide: &Slide,
     tissue: &TissueMask,
     plan: &TilePlan,
-    maps: MapFormat,
+    SlideRequest { maps, gzip, .. }: SlideRequest,
     summary: SlideSummary,
 ) -> Result<PictureDone> {
     let name = &input.name;
@@ -206,7 +209,7 @@ fn picture_done(
         encode(thumbnail::overlay_thumbnail_png(&overlay.rgb, &overlay.labels, width_px)?),
     ];
     let mut files = vec![
-        format!("geojson/{name}.geojson"),
+        format!("geojson/{name}.{}", geojson_extension(gzip)),
         format!("overlays/{name}.png"),
         format!("density/{name}.png"),
     ];
@@ -246,6 +249,12 @@ fn warnings(tissue: &TissueMask, plan: &TilePlan, summary: &SlideSummary) -> Vec
     let share = spoilt / plan.tiles.len().max(1) as f64;
     if share > 0.02 {
         warnings.push(format!("{:.0} % of the tiles with tissue are pen or folded", 100.0 * share));
+    }
+    let [judged, out_of_focus] = summary.fields;
+    if out_of_focus * 50 > judged {
+        warnings.push(format!(
+            "{out_of_focus} of {judged} fields of tissue look out of focus, where nuclei are found badly: scan it again?"
+        ));
     }
     if summary.nuclei == 0 {
         warnings.push(match tissue.area_px() {

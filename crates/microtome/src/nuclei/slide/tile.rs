@@ -7,11 +7,16 @@ use crate::nuclei::segmenter::{Calibration, Segmenter};
 use microtome_kernels::components::{Extent, extents};
 use microtome_kernels::region::PixelBox;
 use microtome_kernels::{Labels, Size};
-use microtome_slide::{MicronsPerPixel, PointInLevel, RectangleInLevel, Slide, TissueMask};
+use microtome_slide::focus::is_out_of_focus;
+use microtome_slide::{MicronsPerPixel, Picture, PointInLevel, RectangleInLevel, Slide, TissueMask};
 use microtome_vault::{Budget, Result};
 
 /// The widest thing that is kept whole across borders of tiles, in µm.
 pub const LARGEST_UM: f64 = 28.0;
+/// Side of the fields whose focus is judged, in µm.
+const FIELD_UM: f64 = 100.0;
+/// Such fields in a row or column of a tile, at most.
+const MOST_FIELDS_ACROSS: usize = 3;
 /// How far the neighbours of a nucleus, which decide about its outline, reach beyond it, in µm.
 const NEIGHBOUR_UM: f64 = 16.0;
 
@@ -35,6 +40,8 @@ pub struct TileFound {
     pub unreadable: Option<(usize, String)>,
     /// Pieces of things too wide to be nuclei.
     pub cut: usize,
+    /// Fields of tissue whose focus was judged, and those that are out of it.
+    pub fields: [usize; 2],
 }
 
 /// What all tiles of a slide are done with.
@@ -72,12 +79,13 @@ impl TileWork<'_> {
             Err(error) if error.fault() == microtome_vault::Fault::Input => {
                 let confidence = vec![0; core.size.area_px()];
                 let unreadable = Some((1, error.to_string()));
-                return Ok(TileFound { nuclei: Vec::new(), confidence, unreadable, cut: 0 });
+                return Ok(TileFound { nuclei: Vec::new(), confidence, unreadable, cut: 0, fields: [0; 2] });
             }
             outcome => outcome?,
         };
         let unreadable = region.unreadable.clone();
         let picture = region.into_picture(&self.slide.path, self.mpp);
+        let fields = self.focus(core, window, &picture);
         let part = part_of(decided, window);
         let calibration =
             self.calibration.seen_from(window.corner.x_px as usize, window.corner.y_px as usize);
@@ -97,7 +105,40 @@ impl TileWork<'_> {
             .collect();
         let inner = part_of(core, decided).cut(confidence.values, decided.size, 1);
         let confidence = crate::export::confidence::confidence_grey(&inner);
-        Ok(TileFound { nuclei, confidence, unreadable, cut })
+        Ok(TileFound { nuclei, confidence, unreadable, cut, fields })
+    }
+
+    /// How many fields in the core of a tile could be judged, and how many of these are out of focus; `picture` holds the
+    /// pixels of `window`.
+    fn focus(&self, core: RectangleInLevel, window: RectangleInLevel, picture: &Picture) -> [usize; 2] {
+        let Some(mpp) = self.mpp else { return [0; 2] };
+        let downsample = self.slide.levels[self.level].downsample;
+        let side = Scale::of(self.mpp).length_px(FIELD_UM).round().max(1.0) as usize;
+        let Size { width_px, height_px } = core.size;
+        let [columns, rows] = [width_px, height_px].map(|length| (length / side).min(MOST_FIELDS_ACROSS));
+        let mut fields = [0; 2];
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            // In the middle of as many equal parts.
+            let start = |length: usize, parts: usize, index: usize| {
+                (length / parts * index + (length / parts - side) / 2) as i64
+            };
+            let left = core.corner.x_px + start(width_px, columns, column);
+            let top = core.corner.y_px + start(height_px, rows, row);
+            let field =
+                RectangleInLevel { corner: PointInLevel::new(left, top), size: Size::new(side, side) };
+            let shares = self.tissue.shares(field, downsample);
+            if shares.tissue < 1.0 || shares.pen + shares.fold > 0.0 {
+                continue;
+            }
+            let part = part_of(field, window);
+            let row = |y: usize| &picture.rgb[3 * picture.size.index(part.left_px, y)..][..3 * side];
+            let rgb: Vec<u8> = (part.top_px..part.top_px + side).flat_map(row).copied().collect();
+            if let Some(is_out) = is_out_of_focus(&rgb, field.size, mpp) {
+                fields[0] += 1;
+                fields[1] += usize::from(is_out);
+            }
+        }
+        fields
     }
 }
 

@@ -31,16 +31,20 @@ pub fn of_input(
     windows(&slide, work.level, input.mpp, &tissue, (count, seed), context)
 }
 
-/// The tissue of a slide; everything, of a picture.
+/// The tissue of a slide, a person's own before what is found; everything, of a picture.
 ///
 /// # Errors
 /// Those of reading it.
 pub fn tissue_of(slide: &Slide, input: &Input, context: &Context<'_>) -> Result<TissueMask> {
-    if slide.format == SlideFormat::Picture {
+    if slide.format == SlideFormat::Picture && input.tissue.is_none() {
         return Ok(TissueMask::everything(slide.levels[0].size));
     }
     context.progress().begin(&format!("looking for tissue in {}", input.name), 1);
     let (tissue, _) = TissueMask::of(slide, input.mpp, context.budget)?;
+    let tissue = match &input.tissue {
+        Some(own) => own.instead_of(tissue, slide.levels[0].size, context.budget)?,
+        None => tissue,
+    };
     context.progress().end();
     Ok(tissue)
 }

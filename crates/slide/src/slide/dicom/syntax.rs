@@ -130,12 +130,12 @@ mod tests {
 
     #[test]
     fn planes_and_kinds_of_raw_frames() {
-        let header = |photometric: &str, is_planar, samples_per_pixel| Header {
-            photometric: photometric.to_owned(),
-            is_planar,
-            samples_per_pixel,
-            bits: [8, 8],
-            ..Header::default()
+        let header = |photometric: &str, is_planar, samples_per_pixel| {
+            let mut header = Header::default();
+            header.photometric = photometric.to_owned();
+            (header.is_planar, header.samples_per_pixel, header.bits) =
+                (is_planar, samples_per_pixel, [8, 8]);
+            header
         };
         let of =
             |bytes: &[u8], header: Header| raw(bytes.to_vec(), &header, Size::new(2, 1), Budget::DEFAULT);
