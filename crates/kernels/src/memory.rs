@@ -15,8 +15,9 @@ use std::sync::Mutex;
 const SMALLEST_KEPT: usize = 1 << 17;
 /// Side of a large page, in bytes.
 const LARGE_PAGE: usize = 1 << 21;
-/// Steps between two powers of two: a block is at most an eighth larger than what was asked for.
-const STEPS: usize = 8;
+/// Steps between two powers of two: a block is at most half as large again as what was asked for. Finer steps would keep
+/// more blocks that fit nothing; what is not asked for is not touched, and takes no memory.
+const STEPS: usize = 2;
 /// Sizes that blocks are kept in.
 const CLASSES: usize = STEPS * usize::BITS as usize;
 
@@ -121,7 +122,7 @@ impl Class {
         Some(Self::at(power * STEPS + steps))
     }
 
-    /// 2^p · (1 + steps/8) bytes; eight steps are the next power of two.
+    /// 2^p · (1 + steps/`STEPS`) bytes; `STEPS` steps are the next power of two.
     fn at(index: usize) -> Self {
         let (power, steps) = (index / STEPS, index % STEPS);
         Self { index, bytes: (1 << power) + steps * ((1 << power) / STEPS) }

@@ -11,7 +11,7 @@ use super::contrast::{self, contrasts, log_odds};
 use super::contrastive::Taught;
 use super::inputs::Schooling;
 use super::instances::{InstancesConfig, instances};
-use super::reading::{Field, Reading};
+use super::reading::{BLOCK_PX, Field, Reading};
 use super::stain::{Slope, StainCalibration, StainConfig, pooled};
 use super::teaching::{CheckpointFolder, Keep, teach};
 use crate::context::Context;
@@ -158,8 +158,10 @@ impl BestCalibration {
 
     /// The log-odds of the stain's local contrast alone.
     fn of_contrast(&self, picture: &Picture, part: Part) -> Vec<f32> {
-        let haematoxylin =
-            self.field.map(&picture.rgb, picture.size, |reading, pixel| reading.haematoxylin(pixel));
+        let haematoxylin = self.field.map(&picture.rgb, picture.size, |reading, pixels, mapped| {
+            let [haematoxylin] = reading.concentrations(pixels, [1.0]);
+            mapped.copy_from_slice(&haematoxylin[..mapped.len()]);
+        });
         log_odds(picture, part, haematoxylin, &self.field, &self.config)
     }
 
@@ -168,14 +170,22 @@ impl BestCalibration {
     ///
     /// Interleaved `[height, width, 3]`, light where there is none, like a picture.
     fn normalised(&self, picture: &Picture, part: Part) -> Vec<u8> {
-        let cut = |rgb: &[u8]| part.cut(rgb.to_vec(), picture.size, 3);
-        let of_part = if part == Part::whole(picture.size) { None } else { Some(cut(&picture.rgb)) };
+        let is_whole = part == Part::whole(picture.size);
+        let of_part = (!is_whole).then(|| part.cut_of(&picture.rgb, picture.size, 3));
         let rgb = of_part.as_deref().unwrap_or(&picture.rgb);
-        let light = |share: f32| (255.0 - 200.0 * share.clamp(0.0, 1.275)) as u8;
-        let seen = self.field.seen_from(part.left_px, part.top_px).map(rgb, part.size, |reading, pixel| {
-            let [haematoxylin, eosin, residual] = reading.concentrations(pixel);
-            let [h_high, e_high] = reading.high_ends;
-            [light(haematoxylin / h_high), light(eosin / e_high), light(0.5 + residual / h_high)]
+        let field = self.field.seen_from(part.left_px, part.top_px);
+        let seen = field.map(rgb, part.size, |reading, pixels, mapped| {
+            let [h_scale, e_scale] = reading.high_ends.map(|high| 200.0 / high);
+            let shares = reading.concentrations(pixels, [h_scale, e_scale, h_scale]);
+            let mut light = [[0u8; BLOCK_PX]; 3];
+            for ((light, shares), base) in light.iter_mut().zip(&shares).zip([0.0, 0.0, 100.0]) {
+                light.iter_mut().zip(shares).for_each(|(light, share)| {
+                    *light = (255.0 - (base + share).clamp(0.0, 255.0)) as u8;
+                });
+            }
+            for (at, mapped) in mapped.iter_mut().enumerate() {
+                *mapped = [light[0][at], light[1][at], light[2][at]];
+            }
         });
         seen.into_flattened()
     }

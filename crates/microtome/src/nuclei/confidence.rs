@@ -38,9 +38,11 @@ impl Part {
 
     /// The values of the part, out of those of a picture of extent `picture`, `each` a pixel.
     pub fn cut<T: Copy>(self, values: Vec<T>, picture: Size, each: usize) -> Vec<T> {
-        if self == Self::whole(picture) {
-            return values;
-        }
+        if self == Self::whole(picture) { values } else { self.cut_of(&values, picture, each) }
+    }
+
+    /// [`Self::cut`] of values that are needed further.
+    pub fn cut_of<T: Copy>(self, values: &[T], picture: Size, each: usize) -> Vec<T> {
         let mut cut = Vec::with_capacity(each * self.size.area_px());
         for y in self.top_px..self.top_px + self.size.height_px {
             let start = each * picture.index(self.left_px, y);

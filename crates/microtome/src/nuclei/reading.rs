@@ -23,19 +23,23 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Concentrations of haematoxylin, eosin and residual in a pixel.
+    /// Concentrations of haematoxylin, eosin and residual in a block of pixels, each times a scale; beyond the block's end they
+    /// mean nothing. Arithmetic is on whole blocks, which processors do at once.
     #[inline]
-    pub fn concentrations(&self, pixel: [u8; 3]) -> [f32; 3] {
-        let [red, green, blue] = pixel.map(optical_density);
-        let [of_red, of_green, of_blue] = &self.inverse;
-        std::array::from_fn(|stain| red * of_red[stain] + green * of_green[stain] + blue * of_blue[stain])
-    }
-
-    /// Concentration of haematoxylin in a pixel.
-    #[inline]
-    pub fn haematoxylin(&self, pixel: [u8; 3]) -> f32 {
-        let [red, green, blue] = pixel.map(optical_density);
-        red * self.inverse[0][0] + green * self.inverse[1][0] + blue * self.inverse[2][0]
+    pub fn concentrations<const STAINS: usize>(
+        &self,
+        pixels: &[[u8; 3]],
+        scales: [f32; STAINS],
+    ) -> [[f32; BLOCK_PX]; STAINS] {
+        let mut densities = [[0.0; BLOCK_PX]; 3];
+        for (at, pixel) in pixels.iter().enumerate().take(BLOCK_PX) {
+            (0..3).for_each(|colour| densities[colour][at] = optical_density(pixel[colour]));
+        }
+        let [red, green, blue] = &densities;
+        std::array::from_fn(|stain| {
+            let [of_red, of_green, of_blue] = self.inverse.map(|of_stains| of_stains[stain] * scales[stain]);
+            std::array::from_fn(|at| red[at] * of_red + green[at] * of_green + blue[at] * of_blue)
+        })
     }
 
     /// The reading between this one (`part` 0) and the other (1).
@@ -53,7 +57,7 @@ impl Reading {
 }
 
 /// Pixels of a row that are read alike; blocks begin at multiples of it in the slide, wherever windows begin.
-const BLOCK_PX: usize = 16;
+pub const BLOCK_PX: usize = 16;
 
 /// Readings on a grid of anchors, in the middles of squares.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,12 +90,13 @@ impl Field {
         Self { corner_px: [self.corner_px[0] + x_px, self.corner_px[1] + y_px], ..self.clone() }
     }
 
-    /// For each pixel of a picture, what `map` makes of it and of the reading at its place.
+    /// For each pixel of a picture, what `map` makes of it: of a block of up to [`BLOCK_PX`] pixels in a row, and of the
+    /// reading at their place.
     pub fn map<T: Copy + Default + Send>(
         &self,
         rgb: &[u8],
         size: Size,
-        map: impl Fn(&Reading, [u8; 3]) -> T + Sync,
+        map: impl Fn(&Reading, &[[u8; 3]], &mut [T]) + Sync,
     ) -> Vec<T> {
         let mut mapped = vec![T::default(); size.area_px()];
         let rows = mapped
@@ -99,11 +104,8 @@ impl Field {
             .zip(rgb.as_chunks::<3>().0.par_chunks(size.width_px.max(1)));
         rows.enumerate().with_min_len(16).for_each(|(y, (mapped, pixels))| {
             self.for_blocks(y, size.width_px, |block, reading| {
-                let pixels = &pixels[block.clone()];
-                mapped[block]
-                    .iter_mut()
-                    .zip(pixels)
-                    .for_each(|(mapped, pixel)| *mapped = map(reading, *pixel));
+                let blocks = mapped[block.clone()].chunks_mut(BLOCK_PX).zip(pixels[block].chunks(BLOCK_PX));
+                blocks.for_each(|(mapped, pixels)| map(reading, pixels, mapped));
             });
         });
         mapped

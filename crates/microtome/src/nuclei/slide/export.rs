@@ -136,43 +136,52 @@ impl DoneTiles<'_> {
         let mut maps = Maps::create(out, &self.input.name, maps, self.plan.size, mpp)?;
         context.progress().begin(&format!("writing {}", self.input.name), self.records.len());
         let mut next = self.records.first().map(|path| self.read(path));
+        let mut before: Option<(TileFound, RectangleInLevel)> = None;
         for (index, tile) in self.plan.tiles.iter().enumerate() {
             context.check_cancelled()?;
             let now = next.take().ok_or_else(|| Error::bug("a tile has no record"))?;
-            // The next record is read while this one is written.
-            let (written, read) = rayon::join(
+            let waiting = before.take();
+            // While this tile is written, the one before is drawn into the maps and the next record is read.
+            let ((written, drawn), read) = rayon::join(
                 || {
-                    let mut found = now?;
-                    self.write_tile(
-                        &mut found,
-                        tile.core,
-                        &mut totals,
-                        &mut density,
-                        &mut geojson,
-                        &mut rows,
-                    )?;
-                    maps.as_mut().map_or(Ok(()), |maps| maps.add(found, tile.core))
+                    rayon::join(
+                        || {
+                            let mut found = now?;
+                            let into = (&mut totals, &mut density, &mut geojson, &mut rows);
+                            self.write_tile(&mut found, tile.core, into).map(|()| found)
+                        },
+                        || draw(maps.as_mut(), waiting),
+                    )
                 },
                 || self.records.get(index + 1).map(|path| self.read(path)),
             );
-            written.map_err(|error| error.at(&files.rows))?;
+            drawn.map_err(|error| error.at(&files.rows))?;
+            before = Some((written.map_err(|error| error.at(&files.rows))?, tile.core));
             next = read;
             context.progress().advance(index + 1, "");
         }
+        draw(maps.as_mut(), before)?;
         context.progress().end();
-        if let Some(maps) = maps {
-            maps.finish(out, &self.input.name)?;
-        }
-        geojson.finish()?;
-        rows.commit()?;
-        density.write(&files.density, &totals.overlay.rgb, totals.overlay.size, self.tissue)?;
-        let drawn = draw_outlines(&totals.overlay.rgb, &totals.overlay.labels, 1)?;
-        let drawn = draw_tissue(drawn, totals.overlay.size, |x, y| {
-            let at = |cell: usize| (cell as f64 + 0.5) * totals.overlay.downsample;
+        // The disk takes its time over the large files, and pictures are drawn meanwhile.
+        let large = || {
+            maps.map_or(Ok(()), |maps| maps.finish(out, &self.input.name))?;
+            geojson.finish()?;
+            rows.commit()
+        };
+        let (written, drawn) = rayon::join(large, || self.write_pictures(files, &totals.overlay, density));
+        written.and(drawn)?;
+        Ok(totals.summary())
+    }
+
+    /// The overlay, and the density over it.
+    fn write_pictures(&self, files: &SlideFiles, overlay: &Overlay, density: density::Density) -> Result<()> {
+        density.write(&files.density, &overlay.rgb, overlay.size, self.tissue)?;
+        let drawn = draw_outlines(&overlay.rgb, &overlay.labels, 1)?;
+        let drawn = draw_tissue(drawn, overlay.size, |x, y| {
+            let at = |cell: usize| (cell as f64 + 0.5) * overlay.downsample;
             self.tissue.holds(at(x), at(y))
         });
-        write_png(&files.overlay, totals.overlay.size, Samples::Rgb8(&drawn))?;
-        Ok(totals.summary())
+        write_png(&files.overlay, overlay.size, Samples::Rgb8(&drawn))
     }
 
     fn read(&self, path: &Path) -> Result<TileFound> {
@@ -187,10 +196,12 @@ impl DoneTiles<'_> {
         &self,
         found: &mut TileFound,
         core: RectangleInLevel,
-        totals: &mut Totals,
-        density: &mut density::Density,
-        geojson: &mut GeoJsonWriter<'_>,
-        rows: &mut AtomicWriter<'_>,
+        (totals, density, geojson, rows): (
+            &mut Totals,
+            &mut density::Density,
+            &mut GeoJsonWriter<'_>,
+            &mut AtomicWriter<'_>,
+        ),
     ) -> Result<()> {
         // Numbers run over the slide.
         for one in &mut found.nuclei {
@@ -212,6 +223,14 @@ impl DoneTiles<'_> {
         }
         totals.note(found);
         Ok(())
+    }
+}
+
+/// Draws a tile into the maps, if there are any.
+fn draw(maps: Option<&mut Maps>, tile: Option<(TileFound, RectangleInLevel)>) -> Result<()> {
+    match (maps, tile) {
+        (Some(maps), Some((found, core))) => maps.add(found, core),
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Nuclei of whole slides: tile by tile, streamed, resumable, and the same as if the slide were one picture.
 //!
 //! [`input`] says which files are slides and at which level they are worked on; [`windows`] are parts of their tissue that
-//! methods learn from and are calibrated on, [`field`] how each place is read; [`tile`] cuts the nuclei out of one tile; [`record`] keeps them on disk;
+//! methods learn from and are calibrated on, [`field`] how each place is read; [`tile`] cuts the nuclei out of one tile, [`bands`] spare neighbours
+//! the same work; [`record`] keeps them on disk;
 //! [`segment`] does all tiles, several at a time, and goes on where it stopped; [`export`] puts the files together, [`maps`] the largest of
 //! them.
 //!
@@ -9,6 +10,7 @@
 //! core as the method looks around a place, and a nucleus and its neighbours beyond that. So every nucleus comes out once
 //! and whole, wherever borders lie. Only what is wider than [`tile::LARGEST_UM`], and no nucleus, is cut at them.
 
+pub mod bands;
 pub mod export;
 pub mod field;
 pub mod input;

@@ -59,11 +59,13 @@ pub fn read(path: &Path, key: &str) -> Option<TileFound> {
     Some(TileFound { nuclei, confidence, unreadable: (count > 0).then_some((count, reason)), cut, fields })
 }
 
-fn put(bytes: &mut Vec<u8>, number: u64) {
+/// Appends a number.
+pub(super) fn put(bytes: &mut Vec<u8>, number: u64) {
     bytes.extend_from_slice(&number.to_le_bytes());
 }
 
-fn put_bytes(bytes: &mut Vec<u8>, content: &[u8]) {
+/// Appends bytes, after their number.
+pub(super) fn put_bytes(bytes: &mut Vec<u8>, content: &[u8]) {
     put(bytes, content.len() as u64);
     bytes.extend_from_slice(content);
 }
@@ -97,10 +99,15 @@ fn put_nucleus(bytes: &mut Vec<u8>, Outlined { nucleus, mask }: &Outlined) {
 }
 
 /// What is left of a record.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn number(&mut self) -> Option<u64> {
+    /// All of some bytes.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn number(&mut self) -> Option<u64> {
         let (number, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(u64::from_le_bytes(*number))
@@ -110,11 +117,11 @@ impl<'a> Reader<'a> {
         self.number().map(f64::from_bits)
     }
 
-    fn size(&mut self) -> Option<usize> {
+    pub(super) fn size(&mut self) -> Option<usize> {
         usize::try_from(self.number()?).ok()
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.size()?;
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;

@@ -1,5 +1,6 @@
 //! All tiles of a slide, several at a time.
 
+use super::bands::{self, Bands, Turns};
 use super::export::{DoneTiles, SlideFiles, SlideSummary, geojson_extension, mpp_of_level};
 use super::input::{SlideWork, fingerprint};
 use super::maps::MapFormat;
@@ -94,8 +95,12 @@ pub fn segment_slide(
     disk::remove_leftovers(&state)?;
     let records: Vec<PathBuf> =
         (0..plan.tiles.len()).map(|index| state.join(format!("tile-{index:06}"))).collect();
-    let todo: Vec<usize> =
-        (0..records.len()).filter(|index| record::read(&records[*index], folder.key()).is_none()).collect();
+    let bands: Vec<PathBuf> =
+        (0..plan.tiles.len()).map(|index| state.join(format!("bands-{index:06}"))).collect();
+    let is_done = |index: &usize| {
+        bands::is_kept(&bands[*index]) && record::read(&records[*index], folder.key()).is_some()
+    };
+    let todo: Vec<usize> = (0..records.len()).filter(|index| !is_done(index)).collect();
     if !todo.is_empty() {
         let mpp = mpp_of_level(input.mpp, &plan);
         let samples = windows(&slide, work.level, input.mpp, &tissue, (CALIBRATION_WINDOWS, 0), context)?;
@@ -115,6 +120,7 @@ pub fn segment_slide(
             segmenter,
             calibration: &calibration,
             tissue: &believed,
+            bands: &Bands::between(&plan, bands, folder.key()),
             budget: context.budget,
         };
         do_tiles(&tile, &plan, &records, &todo, (folder.key(), &input.name), context)?;
@@ -149,14 +155,18 @@ fn do_tiles(
     let pixels = AtomicUsize::new(0);
     let started = Instant::now();
     context.progress().begin(&format!("segmenting {name}"), todo.len());
+    let turns = Turns::default();
     let one_after_the_other = || {
-        while let Some(&index) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&index) = todo.get(number) else { return };
+            let turn = turns.of(number);
             let is_over = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
             if is_over || context.is_cancelled() {
                 return;
             }
             let core = plan.tiles[index].core;
-            match tile.find(core).and_then(|found| record::write(&records[index], key, &found)) {
+            match tile.find(core, turn).and_then(|found| record::write(&records[index], key, &found)) {
                 Ok(()) => {
                     let area = core.size.area_px();
                     let pixels = area + pixels.fetch_add(area, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! The nuclei of one tile of a slide.
 
-use crate::nuclei::confidence::Part;
+use super::bands::{Bands, Turn};
+use crate::nuclei::confidence::{ConfidenceMap, Part};
 use crate::nuclei::instances::{Scale, instances};
 use crate::nuclei::measure::{Nucleus, measure};
 use crate::nuclei::segmenter::{Calibration, Segmenter};
@@ -58,16 +59,18 @@ pub struct TileWork<'a> {
     pub calibration: &'a Calibration,
     /// Nuclei outside of this are none.
     pub tissue: &'a TissueMask,
+    /// What tiles hand to each other.
+    pub bands: &'a Bands<'a>,
     /// The most memory that a window may take.
     pub budget: Budget,
 }
 
 impl TileWork<'_> {
-    /// Finds the nuclei of the tile with the given core.
+    /// Finds the nuclei of the tile with the given core, whose confidence is computed when its `turn` comes.
     ///
     /// # Errors
     /// `Limit` and `Io`; a tile none of whose pixels can be read has no nuclei and says why.
-    pub fn find(&self, core: RectangleInLevel) -> Result<TileFound> {
+    pub fn find(&self, core: RectangleInLevel, turn: Turn<'_>) -> Result<TileFound> {
         let level = self.slide.levels[self.level].size;
         let scale = Scale::of(self.mpp);
         let largest_px = scale.length_px(LARGEST_UM).ceil() as usize;
@@ -77,6 +80,8 @@ impl TileWork<'_> {
         let window = with_corner_on_grid(window, self.segmenter.grid_px(self.mpp));
         let region = match self.slide.region_in_level(self.level, window, self.budget) {
             Err(error) if error.fault() == microtome_vault::Fault::Input => {
+                turn.wait();
+                self.bands.keep(core, &self.bands.nothing(core))?;
                 let confidence = vec![0; core.size.area_px()];
                 let unreadable = Some((1, error.to_string()));
                 return Ok(TileFound { nuclei: Vec::new(), confidence, unreadable, cut: 0, fields: [0; 2] });
@@ -86,11 +91,12 @@ impl TileWork<'_> {
         let unreadable = region.unreadable.clone();
         let picture = region.into_picture(&self.slide.path, self.mpp);
         let fields = self.focus(core, window, &picture);
-        let part = part_of(decided, window);
-        let calibration =
-            self.calibration.seen_from(window.corner.x_px as usize, window.corner.y_px as usize);
-        let confidence = self.segmenter.confidence(&picture, part, &calibration);
-        let rgb = part.cut(picture.rgb, picture.size, 3);
+        turn.wait();
+        let (confidence, handed) =
+            self.bands.complete(core, decided, |missing| self.confidence(&picture, window, missing))?;
+        drop(turn);
+        self.bands.keep(core, &handed)?;
+        let rgb = part_of(decided, window).cut(picture.rgb, picture.size, 3);
         let labels = instances(&confidence, self.mpp, self.segmenter.instances_config());
         let (labels, cut) = own(labels, decided, core, largest_px);
         let nuclei = measure(&labels, &rgb, &confidence.values, &self.calibration.stain().matrix);
@@ -106,6 +112,35 @@ impl TileWork<'_> {
         let inner = part_of(core, decided).cut(confidence.values, decided.size, 1);
         let confidence = crate::export::confidence::confidence_grey(&inner);
         Ok(TileFound { nuclei, confidence, unreadable, cut, fields })
+    }
+
+    /// The confidence of a rectangle, all around which `picture` holds the pixels of `window`.
+    fn confidence(
+        &self,
+        picture: &Picture,
+        window: RectangleInLevel,
+        wanted: RectangleInLevel,
+    ) -> ConfidenceMap {
+        let level = self.slide.levels[self.level].size;
+        let around = wanted.with_border(self.segmenter.reach_px(self.mpp)).within(level);
+        let around = with_corner_on_grid(around, self.segmenter.grid_px(self.mpp));
+        let (left, top) = (around.corner.x_px as usize, around.corner.y_px as usize);
+        let calibration = self.calibration.seen_from(left, top);
+        let part = part_of(wanted, around);
+        if around == window {
+            return self.segmenter.confidence(picture, part, &calibration);
+        }
+        let rgb = part_of(around, window).cut_of(&picture.rgb, picture.size, 3);
+        let picture = Picture {
+            name: String::new(),
+            path: picture.path.clone(),
+            size: around.size,
+            rgb,
+            mpp: picture.mpp,
+            sha256: String::new(),
+            warnings: Vec::new(),
+        };
+        self.segmenter.confidence(&picture, part, &calibration)
     }
 
     /// How many fields in the core of a tile could be judged, and how many of these are out of focus; `picture` holds the
@@ -130,9 +165,7 @@ impl TileWork<'_> {
             if shares.tissue < 1.0 || shares.pen + shares.fold > 0.0 {
                 continue;
             }
-            let part = part_of(field, window);
-            let row = |y: usize| &picture.rgb[3 * picture.size.index(part.left_px, y)..][..3 * side];
-            let rgb: Vec<u8> = (part.top_px..part.top_px + side).flat_map(row).copied().collect();
+            let rgb = part_of(field, window).cut_of(&picture.rgb, picture.size, 3);
             if let Some(is_out) = is_out_of_focus(&rgb, field.size, mpp) {
                 fields[0] += 1;
                 fields[1] += usize::from(is_out);

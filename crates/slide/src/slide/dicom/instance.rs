@@ -221,18 +221,22 @@ impl Header {
         if !matches!(self.samples_per_pixel, 1 | 3) {
             return Err(unsupported("DICOM", format!("has {} samples a pixel", self.samples_per_pixel)));
         }
-        if self.tile.contains(&0) || self.frames == 0 {
+        // A picture of several frames says how they lie.
+        if self.tile.contains(&0) || self.frames == 0 || (self.total.contains(&0) && self.frames > 1) {
             return Err(damaged("DICOM", "it states no extent"));
         }
         Ok(())
     }
 }
 
-/// Text without the blanks and zeros that fill it up.
+/// Longer texts are cut.
+const LONGEST_TEXT: usize = 128;
+
+/// Text without the blanks and zeros that fill it up, and without what cannot be shown: texts end up in messages.
 fn text(value: &[u8]) -> String {
-    String::from_utf8_lossy(value)
-        .trim_matches(|letter: char| letter == '\0' || letter.is_whitespace())
-        .to_owned()
+    let value = &value[..value.len().min(LONGEST_TEXT)];
+    let shown = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { ' ' };
+    value.iter().map(shown).collect::<String>().trim().to_owned()
 }
 
 /// Two numbers with a backslash between them.
