@@ -23,7 +23,7 @@ const CLASSES: usize = STEPS * usize::BITS as usize;
 
 /// An allocator that keeps large blocks for the next time.
 ///
-/// What is in use and what is kept together never exceed what was once in use at a time by more than a quarter.
+/// What is in use and what is kept together never exceed what was once in use at a time by more than an eighth.
 ///
 /// ```
 /// # #[allow(dead_code)]
@@ -63,9 +63,9 @@ impl Kept {
         block
     }
 
-    /// Without the quarter, sizes that change from step to step would drive out those that do not.
+    /// Without the eighth, sizes that change from step to step would drive out those that do not.
     fn most_bytes(&self) -> usize {
-        self.most_bytes_in_use + self.most_bytes_in_use / 4
+        self.most_bytes_in_use + self.most_bytes_in_use / 8
     }
 
     fn pop(&mut self, class: Class) -> Option<*mut u8> {

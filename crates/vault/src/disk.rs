@@ -96,8 +96,13 @@ pub struct AtomicWriter<'disk> {
     temporary: PathBuf,
     file: Option<File>,
     buffer: Vec<u8>,
+    /// Bytes that are not on the device yet, at most.
+    unsynced: usize,
     broken: bool,
 }
+
+/// Bytes of a file that are written before they are synced.
+const SYNC_EVERY_BYTES: usize = 32 << 20;
 
 impl AtomicWriter<'static> {
     /// Begins a file that will replace `path`.
@@ -135,6 +140,7 @@ impl<'disk> AtomicWriter<'disk> {
             temporary,
             file: Some(file),
             buffer: Vec::new(),
+            unsynced: 0,
             broken: false,
         })
     }
@@ -167,7 +173,13 @@ impl<'disk> AtomicWriter<'disk> {
     fn write_buffer(&mut self) -> io::Result<()> {
         let file = self.file.as_mut().ok_or_else(broken)?;
         write_whole(self.disk, file, &self.buffer)?;
+        self.unsynced += self.buffer.len();
         self.buffer.clear();
+        // Synced as it grows, a large file does not keep its end waiting for all of it.
+        if self.unsynced >= SYNC_EVERY_BYTES {
+            uninterrupted(|| self.disk.sync(file))?;
+            self.unsynced = 0;
+        }
         Ok(())
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::TilePlace;
 use super::source::Tile;
 
-/// Bytes of pixels that a slide keeps: about 300 tiles of 256 px, the border that neighbouring windows of 4096 px share.
-const CACHE_BYTES: usize = 64 << 20;
+/// Bytes of pixels that a slide keeps: about 120 tiles of 256 px, the border that two neighbouring windows of 4096 px share.
+const CACHE_BYTES: usize = 24 << 20;
 
 type Key = (usize, TilePlace);
 

@@ -14,7 +14,7 @@ use microtome_slide::{PointInLevel, RectangleInLevel, Size, TilePlan};
 use microtome_vault::{Budget, Error, Result, checksum, disk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The mark of the file, with its version.
 const MARK: &[u8; 8] = b"MTBAND\0\x01";
@@ -257,43 +257,6 @@ fn start_in(rectangle: RectangleInLevel, origin: PointInLevel, map: Size, y: usi
     map.index(right as usize, down as usize + y)
 }
 
-/// Lets threads pass in the order of their numbers.
-#[derive(Debug, Default)]
-pub struct Turns {
-    next: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Turns {
-    /// The turn of a number. Each number from 0 on is to be taken once, and each passes, whatever becomes of its thread.
-    pub fn of(&self, number: usize) -> Turn<'_> {
-        Turn { turns: self, number }
-    }
-}
-
-/// A place in the order; the next one's turn comes when it is dropped.
-#[derive(Debug)]
-pub struct Turn<'a> {
-    turns: &'a Turns,
-    number: usize,
-}
-
-impl Turn<'_> {
-    /// Waits until all before have passed.
-    pub fn wait(&self) {
-        let next = self.turns.next.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.turns.changed.wait_while(next, |next| *next < self.number));
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.wait();
-        *self.turns.next.lock().unwrap_or_else(PoisonError::into_inner) = self.number + 1;
-        self.turns.changed.notify_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,26 +403,5 @@ mod tests {
         let core = plan.tiles[7].core;
         let error = bands.complete(core, core, |missing| map(missing, 7)).unwrap_err();
         assert!(error.advice().is_some_and(|advice| advice.contains("delete the file")), "{error}");
-    }
-
-    #[test]
-    fn threads_pass_in_order_also_when_some_give_up() {
-        let turns = Turns::default();
-        let passed = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for number in (0..40).rev() {
-                let (turns, passed) = (&turns, &passed);
-                scope.spawn(move || {
-                    let turn = turns.of(number);
-                    if number % 7 == 3 {
-                        return;
-                    }
-                    turn.wait();
-                    passed.lock().unwrap().push(number);
-                });
-            }
-        });
-        let expected: Vec<usize> = (0..40).filter(|number| number % 7 != 3).collect();
-        assert_eq!(*passed.lock().unwrap(), expected);
     }
 }

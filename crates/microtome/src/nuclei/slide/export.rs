@@ -2,6 +2,7 @@
 //! with the number of nuclei.
 
 use super::maps::{MapFormat, Maps};
+use super::order::Finished;
 use super::record;
 use super::tile::{Outlined, TileFound};
 use crate::context::Context;
@@ -23,6 +24,7 @@ use microtome_vault::{Error, Result};
 use rayon::prelude::*;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Longer side of the overlay, in pixels, about.
 const OVERLAY_PX: usize = 3000;
@@ -97,7 +99,7 @@ pub fn geojson_extension(gzip: bool) -> &'static str {
     if gzip { "geojson.gz" } else { "geojson" }
 }
 
-/// A slide whose tiles are all done.
+/// A slide whose tiles are done, or are being done while the first are written.
 pub struct DoneTiles<'a> {
     /// The slide.
     pub slide: &'a Slide,
@@ -109,15 +111,19 @@ pub struct DoneTiles<'a> {
     pub tissue: &'a TissueMask,
     /// The record of each tile.
     pub records: &'a [PathBuf],
+    /// Which records are there.
+    pub finished: &'a Finished,
+    /// How many tiles have been written.
+    pub written: &'a AtomicUsize,
     /// Identifies the run.
     pub key: &'a str,
 }
 
 impl DoneTiles<'_> {
-    /// Writes the slide's files.
+    /// Writes the slide's files, tile after tile as they are finished.
     ///
     /// # Errors
-    /// `Io` when the disk refuses, or a record was removed; `Cancelled`.
+    /// `Io` when the disk refuses, or a record was removed; `Cancelled`, also when a tile will not be finished.
     pub fn write(
         &self,
         out: &Path,
@@ -134,14 +140,15 @@ impl DoneTiles<'_> {
         let mut rows = AtomicWriter::create(&files.rows)?;
         let mpp = mpp_of_level(self.input.mpp, self.plan);
         let mut maps = Maps::create(out, &self.input.name, maps, self.plan.size, mpp)?;
-        context.progress().begin(&format!("writing {}", self.input.name), self.records.len());
-        let mut next = self.records.first().map(|path| self.read(path));
+        let mut next: Option<Result<TileFound>> = None;
         let mut before: Option<(TileFound, RectangleInLevel)> = None;
         for (index, tile) in self.plan.tiles.iter().enumerate() {
             context.check_cancelled()?;
-            let now = next.take().ok_or_else(|| Error::bug("a tile has no record"))?;
+            self.finished.wait_for(index)?;
+            let now = next.take().unwrap_or_else(|| self.read(&self.records[index]));
             let waiting = before.take();
-            // While this tile is written, the one before is drawn into the maps and the next record is read.
+            // While this tile is written, the one before is drawn into the maps and the next record is read, if it is there:
+            // nothing that others compute on may wait for a tile.
             let ((written, drawn), read) = rayon::join(
                 || {
                     rayon::join(
@@ -153,15 +160,17 @@ impl DoneTiles<'_> {
                         || draw(maps.as_mut(), waiting),
                     )
                 },
-                || self.records.get(index + 1).map(|path| self.read(path)),
+                || {
+                    let next = self.records.get(index + 1).filter(|_| self.finished.holds(index + 1));
+                    next.map(|path| self.read(path))
+                },
             );
             drawn.map_err(|error| error.at(&files.rows))?;
             before = Some((written.map_err(|error| error.at(&files.rows))?, tile.core));
             next = read;
-            context.progress().advance(index + 1, "");
+            self.written.store(index + 1, Ordering::Relaxed);
         }
         draw(maps.as_mut(), before)?;
-        context.progress().end();
         // The disk takes its time over the large files, and pictures are drawn meanwhile.
         let large = || {
             maps.map_or(Ok(()), |maps| maps.finish(out, &self.input.name))?;

@@ -1,9 +1,10 @@
 //! All tiles of a slide, several at a time.
 
-use super::bands::{self, Bands, Turns};
+use super::bands::{self, Bands};
 use super::export::{DoneTiles, SlideFiles, SlideSummary, geojson_extension, mpp_of_level};
 use super::input::{SlideWork, fingerprint};
 use super::maps::MapFormat;
+use super::order::{Finished, Turns};
 use super::tile::TileWork;
 use super::windows::{tissue_of, windows};
 use super::{field, record};
@@ -21,7 +22,7 @@ use microtome_vault::{Error, Result, disk};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Side of the cores of tiles, in pixels of the level, where nothing else is asked for. The larger, the less is looked at
 /// twice; a tile of this takes about 400 MB.
@@ -34,6 +35,9 @@ const WINDOW_BYTES: u64 = 34;
 const TISSUE_BORDER_PX: usize = 3;
 /// Windows that a method is calibrated on.
 const CALIBRATION_WINDOWS: usize = 16;
+
+/// How often it is looked how far writing is.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a person asks for of slides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +105,22 @@ pub fn segment_slide(
         bands::is_kept(&bands[*index]) && record::read(&records[*index], folder.key()).is_some()
     };
     let todo: Vec<usize> = (0..records.len()).filter(|index| !is_done(index)).collect();
-    if !todo.is_empty() {
+    let files = SlideFiles::of(folder.path(), &folder.slides_state(), &input.name, asked.gzip)?;
+    let (finished, written) = (Finished::but(records.len(), &todo), AtomicUsize::new(0));
+    let done = DoneTiles {
+        slide: &slide,
+        input,
+        plan: &plan,
+        tissue: &tissue,
+        records: &records,
+        finished: &finished,
+        written: &written,
+        key: folder.key(),
+    };
+    let work = || {
+        if todo.is_empty() {
+            return Ok(());
+        }
         let mpp = mpp_of_level(input.mpp, &plan);
         let samples = windows(&slide, work.level, input.mpp, &tissue, (CALIBRATION_WINDOWS, 0), context)?;
         let calibration = field::calibrate(
@@ -123,18 +142,22 @@ pub fn segment_slide(
             bands: &Bands::between(&plan, bands, folder.key()),
             budget: context.budget,
         };
-        do_tiles(&tile, &plan, &records, &todo, (folder.key(), &input.name), context)?;
-    }
-    let files = SlideFiles::of(folder.path(), &folder.slides_state(), &input.name, asked.gzip)?;
-    let done = DoneTiles {
-        slide: &slide,
-        input,
-        plan: &plan,
-        tissue: &tissue,
-        records: &records,
-        key: folder.key(),
+        do_tiles(&tile, &plan, &records, &todo, &finished, (folder.key(), &input.name), context)
     };
-    let summary = done.write(folder.path(), &files, asked.maps, context)?;
+    let summary = std::thread::scope(|scope| {
+        // Files are written while tiles are done: the disk's time costs nothing then.
+        let writer = scope.spawn(|| done.write(folder.path(), &files, asked.maps, context));
+        let end = finished.until_dropped();
+        work()?;
+        drop(end);
+        context.progress().begin(&format!("writing {}", input.name), records.len());
+        while !writer.is_finished() {
+            context.progress().advance(written.load(Ordering::Relaxed), "");
+            std::thread::sleep(PROGRESS_INTERVAL);
+        }
+        context.progress().end();
+        writer.join().unwrap_or_else(|_| Err(Error::bug("the thread that writes a slide's files panicked")))
+    })?;
     let done = picture_done(input, &slide, &tissue, &plan, asked, summary)?;
     folder.note_done(&input.name, &done)?;
     disk::remove_folder_all(&state)?;
@@ -147,6 +170,7 @@ fn do_tiles(
     plan: &TilePlan,
     records: &[PathBuf],
     todo: &[usize],
+    finished: &Finished,
     (key, name): (&str, &str),
     context: &Context<'_>,
 ) -> Result<()> {
@@ -168,6 +192,7 @@ fn do_tiles(
             let core = plan.tiles[index].core;
             match tile.find(core, turn).and_then(|found| record::write(&records[index], key, &found)) {
                 Ok(()) => {
+                    finished.note(index);
                     let area = core.size.area_px();
                     let pixels = area + pixels.fetch_add(area, Ordering::Relaxed);
                     let speed = pixels as f64 / 1e6 / started.elapsed().as_secs_f64();

@@ -1,6 +1,7 @@
 //! The nuclei of one tile of a slide.
 
-use super::bands::{Bands, Turn};
+use super::bands::Bands;
+use super::order::Turn;
 use crate::nuclei::confidence::{ConfidenceMap, Part};
 use crate::nuclei::instances::{Scale, instances};
 use crate::nuclei::measure::{Nucleus, measure};
