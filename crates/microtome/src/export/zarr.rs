@@ -30,6 +30,8 @@ pub struct ZarrWriter {
     size: Size,
     kind: PixelKind,
     mpp: Option<MicronsPerPixel>,
+    /// Rows of chunks of each level that are made; of the first, that will not be written any more.
+    made: Vec<usize>,
 }
 
 impl ZarrWriter {
@@ -48,7 +50,8 @@ impl ZarrWriter {
             return Err(Error::bug("arrays have one channel"));
         }
         let folder = AtomicFolder::create(path)?;
-        Ok(Self { folder, path: path.to_owned(), name: name.to_owned(), size, kind, mpp })
+        let made = vec![0; sizes(size).count()];
+        Ok(Self { folder, path: path.to_owned(), name: name.to_owned(), size, kind, mpp, made })
     }
 
     /// Writes the chunks of a rectangle of the first level whose corner is a corner of chunks and which ends with chunks or
@@ -95,20 +98,42 @@ impl ZarrWriter {
     ///
     /// # Errors
     /// `Io` when the disk refuses.
-    pub fn finish(self) -> Result<PathBuf> {
+    pub fn finish(mut self) -> Result<PathBuf> {
+        self.make_smaller(self.size.height_px)?;
         let levels: Vec<Size> = sizes(self.size).collect();
-        for (level, size) in levels.iter().enumerate().skip(1) {
-            let (across, down) = (size.width_px.div_ceil(CHUNK_PX), size.height_px.div_ceil(CHUNK_PX));
-            (0..across * down)
-                .into_par_iter()
-                .try_for_each(|index| self.make_chunk(level, [index % across, index / across]))?;
-        }
         for (level, size) in levels.iter().enumerate() {
             self.folder.write(&format!("{level}/zarr.json"), &text(&self.array_json(*size))?)?;
         }
         self.folder.write("zarr.json", &text(&self.group_json(&levels))?)?;
         self.folder.commit()?;
         Ok(self.path)
+    }
+
+    /// Makes what can be made of the smaller levels now that nothing above row `end_px` of the first is written any more.
+    ///
+    /// # Errors
+    /// `Io` when the disk refuses.
+    pub fn make_smaller(&mut self, end_px: usize) -> Result<()> {
+        let levels: Vec<Size> = sizes(self.size).collect();
+        for (level, size) in levels.iter().enumerate() {
+            let (across, down) = (size.width_px.div_ceil(CHUNK_PX), size.height_px.div_ceil(CHUNK_PX));
+            let is_all = level.checked_sub(1).map_or(end_px >= self.size.height_px, |above| {
+                self.made[above] == levels[above].height_px.div_ceil(CHUNK_PX)
+            });
+            let rows = match (is_all, level) {
+                (true, _) => down,
+                (false, 0) => end_px / CHUNK_PX,
+                // Each row is made of two.
+                (false, _) => self.made[level - 1] / 2,
+            };
+            if level > 0 {
+                (self.made[level] * across..rows * across)
+                    .into_par_iter()
+                    .try_for_each(|index| self.make_chunk(level, [index % across, index / across]))?;
+            }
+            self.made[level] = self.made[level].max(rows);
+        }
+        Ok(())
     }
 
     /// Makes a chunk of a smaller level of the four of the level above.

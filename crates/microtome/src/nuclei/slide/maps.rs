@@ -87,7 +87,12 @@ impl Maps {
         before.map_or(Ok(()), |(found, core)| self.draw(&found, core))
     }
 
-    fn draw(&self, found: &TileFound, core: RectangleInLevel) -> Result<()> {
+    fn draw(&mut self, found: &TileFound, core: RectangleInLevel) -> Result<()> {
+        // Tiles come row by row: above this one's row all is drawn.
+        if self.format == MapFormat::Zarr {
+            self.labels.make_smaller(core.corner.y_px as usize)?;
+            self.confidence.make_smaller(core.corner.y_px as usize)?;
+        }
         let corner = [core.corner.x_px as usize, core.corner.y_px as usize];
         let mut labels = Labels::background(core.size);
         found.nuclei.iter().chain(&self.beyond).for_each(|one| paint(&mut labels, corner, one));
