@@ -80,3 +80,20 @@ fn a_damaged_jpeg_is_read_with_a_warning() {
         picture.warnings
     );
 }
+
+/// Found by fuzzing: inks behind Adobe's mark, and a second frame of three components.
+#[test]
+fn a_jpeg_that_states_two_frames_is_refused_or_has_all_its_pixels() {
+    let reader = Reader::new();
+    let sample = samples().into_iter().find(|sample| sample.name == "cmyk.jpg").unwrap();
+    let end = sample.bytes.len() - 2;
+    let frame = b"\xff\xc0\x00\x11\x08\x00\x17\x00\x25\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00";
+    for transform in [0, 2] {
+        let mut bytes = sample.bytes[..end].to_vec();
+        bytes.extend([frame.as_slice(), &sample.bytes[end..]].concat());
+        let adobe = bytes.windows(5).position(|word| word == b"Adobe").unwrap();
+        bytes[adobe + 11] = transform;
+        // The reader counts the pixels.
+        let _ = reader.read(&bytes);
+    }
+}

@@ -69,7 +69,12 @@ pub(crate) fn marked_as_rgb(stream: Vec<u8>) -> Vec<u8> {
 pub(crate) fn decode_stream(bytes: &[u8], output: Output, budget: Budget) -> Result<Frame> {
     let outline = Outline::of(bytes);
     if let Some(unmarked) = outline.without_adobe_rgb(bytes) {
-        return decode_stream(&unmarked, Output::Components, budget);
+        let frame = decode_stream(&unmarked, Output::Components, budget)?;
+        // A damaged stream may state two frames, of which the decoder takes another.
+        return match frame.channels {
+            3 => Ok(frame),
+            _ => Err(damaged("JPEG", "it states its components twice")),
+        };
     }
     let strict = decode_with(bytes, output, budget, &outline, true);
     match strict {
