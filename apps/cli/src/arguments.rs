@@ -58,7 +58,7 @@ pub(crate) enum Commands {
 pub(crate) enum SlideCommands {
     /// Levels, resolution, and the pictures beside them
     Info {
-        /// The slide's file: Aperio SVS, OME-TIFF or another TIFF
+        /// The slide's file: Aperio SVS, OME-TIFF or another TIFF, DICOM (or its folder), or what OpenSlide reads
         #[arg(value_name = "SLIDE")]
         slide: PathBuf,
         /// Print JSON instead of text
