@@ -82,6 +82,24 @@ pub struct Level {
     pub compression: String,
 }
 
+impl Level {
+    /// A level of extent `size` of a slide whose level 0 has the extent `base`.
+    fn of(size: Size, base: Size, tile: Size, compression: String) -> Self {
+        let ratio = |base: usize, own: usize| base as f64 / own as f64;
+        let (across, down) = (ratio(base.width_px, size.width_px), ratio(base.height_px, size.height_px));
+        Self { size, downsample: (across + down) / 2.0, tile, compression }
+    }
+}
+
+/// How far a level's proportions may be from those of level 0, as a share.
+const ASPECT_TOLERANCE: f64 = 0.05;
+
+/// Whether two extents have the proportions of one picture.
+fn are_alike(size: Size, base: Size) -> bool {
+    let aspect = |size: Size| size.width_px as f64 / size.height_px as f64;
+    (aspect(base) - aspect(size)).abs() <= ASPECT_TOLERANCE * aspect(base)
+}
+
 /// A picture beside the levels: label, macro, thumbnail.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssociatedImage {

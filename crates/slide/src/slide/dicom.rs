@@ -15,7 +15,7 @@ use microtome_vault::{Budget, Error, Result};
 
 use super::cache::TileCache;
 use super::source::{Tile, TileSource};
-use super::{AssociatedImage, Level, Slide, SlideFormat, TilePlace};
+use super::{AssociatedImage, Level, Slide, SlideFormat, TilePlace, are_alike};
 use crate::{MicronsPerPixel, Size};
 use elements::Tag;
 use frames::Frames;
@@ -129,11 +129,10 @@ fn siblings(path: &Path, series: &str) -> Result<Vec<PathBuf>> {
 /// Levels of a slide are the same picture: of those equally large the first is kept, and none of another shape.
 fn drop_others(levels: &mut Vec<Instance>, warnings: &mut Vec<String>) {
     let Some(base) = levels.first().map(Instance::size) else { return };
-    let aspect = |size: Size| size.width_px as f64 / size.height_px as f64;
     let mut last = None;
     levels.retain(|instance| {
         let size = instance.size();
-        let is_level = last != Some(size) && (aspect(size) / aspect(base) - 1.0).abs() <= ASPECT_TOLERANCE;
+        let is_level = last != Some(size) && are_alike(size, base);
         last = Some(size);
         if !is_level {
             let path = instance.file.path().display();
@@ -143,19 +142,8 @@ fn drop_others(levels: &mut Vec<Instance>, warnings: &mut Vec<String>) {
     });
 }
 
-/// How far a level's proportions may be from those of level 0, as a share.
-const ASPECT_TOLERANCE: f64 = 0.05;
-
 fn level(instance: &Instance, base: Size) -> Level {
-    let size = instance.size();
-    let ratio = |base: usize, own: usize| base as f64 / own as f64;
-    let across = ratio(base.width_px, size.width_px);
-    Level {
-        size,
-        downsample: (across + ratio(base.height_px, size.height_px)) / 2.0,
-        tile: instance.tile(),
-        compression: instance.syntax.name().to_owned(),
-    }
+    Level::of(instance.size(), base, instance.tile(), instance.syntax.name().to_owned())
 }
 
 fn associated(instance: &Instance) -> AssociatedImage {

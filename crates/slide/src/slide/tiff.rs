@@ -8,15 +8,13 @@ use microtome_vault::{Budget, Error, Result};
 use super::cache::TileCache;
 use super::file::SlideFile;
 use super::source::{Tile, TileSource};
-use super::{AssociatedImage, Level, Slide, SlideFormat, TilePlace, not_a_slide};
+use super::{AssociatedImage, Level, Slide, SlideFormat, TilePlace, are_alike, not_a_slide};
 use crate::Size;
 use crate::formats::tiff::layout::compression;
 use crate::formats::tiff::resolution;
 use directory::{Chain, Directory, tag};
 use tiles::Tiles;
 
-/// How far a level's proportions may be from those of level 0, as a share.
-const ASPECT_TOLERANCE: f64 = 0.05;
 /// The bit of `NewSubfileType` that says: a smaller version of another picture.
 const IS_REDUCED: u64 = 1;
 
@@ -131,16 +129,12 @@ fn base(format: SlideFormat, pictures: &[(usize, Stored)]) -> Option<usize> {
 
 /// Whether a picture is another level, beside level 0 of extent `base`.
 fn is_level(format: SlideFormat, stored: &Stored, base: Option<Size>) -> bool {
-    let aspect = |size: Size| size.width_px as f64 / size.height_px as f64;
     match format {
         // Aperio: what is tiled is a level, what lies in strips a picture beside them.
         SlideFormat::Aperio => stored.tiles.is_tiled,
         // OME-TIFF: smaller levels are below their directory, others are other pictures.
         SlideFormat::Ome => false,
-        _ => base.is_some_and(|base| {
-            let (base, other) = (aspect(base), aspect(stored.tiles.size));
-            stored.is_reduced && (base - other).abs() <= ASPECT_TOLERANCE * base
-        }),
+        _ => stored.is_reduced && base.is_some_and(|base| are_alike(stored.tiles.size, base)),
     }
 }
 
@@ -232,13 +226,7 @@ impl Stored {
     }
 
     fn level(&self, base: Size) -> Level {
-        let ratio = |base: usize, own: usize| base as f64 / own as f64;
-        let across = ratio(base.width_px, self.tiles.size.width_px);
-        Level {
-            size: self.tiles.size,
-            downsample: (across + ratio(base.height_px, self.tiles.size.height_px)) / 2.0,
-            tile: self.tiles.tile,
-            compression: compression::name(self.tiles.compression),
-        }
+        let Tiles { size, tile, .. } = self.tiles;
+        Level::of(size, base, tile, compression::name(self.tiles.compression))
     }
 }
