@@ -10,13 +10,14 @@
 //!
 //! Reading order: [`size`], [`stain`] (colour to haematoxylin), [`threshold`], [`morphology`], [`distance`],
 //! [`components`], [`maxima`], [`watershed`], then what is measured on the result: [`region`], [`contours`],
-//! which [`polygon`] turns back into pixels. [`focus`] says how sharp a picture is.
+//! which [`polygon`] turns back into pixels. [`focus`] says how sharp a picture is. [`kmeans`] finds groups of vectors.
 
 pub mod components;
 pub mod contours;
 pub mod distance;
 pub mod focus;
 pub mod gaussian;
+pub mod kmeans;
 pub mod labels;
 pub mod maxima;
 pub mod memory;
