@@ -106,7 +106,8 @@ pub fn lloyd(points: Points<'_>, centroids: Vec<f32>, settings: Settings) -> Clu
 /// The nearest centroid of each point.
 pub fn nearest(points: Points<'_>, centroids: &[f32]) -> Vec<u32> {
     let clusters = centroids.len() / points.dimensions;
-    let halves: Vec<f32> = centroids.chunks_exact(points.dimensions).map(|c| -0.5 * squared_norm(c)).collect();
+    let halves: Vec<f32> =
+        centroids.chunks_exact(points.dimensions).map(|c| -0.5 * squared_norm(c)).collect();
     let mut assignment = vec![0; points.len()];
     let mut scores = Vec::new();
     let blocks = points.values.chunks(BLOCK * points.dimensions).zip(assignment.chunks_mut(BLOCK));
@@ -229,8 +230,7 @@ impl<'a> State<'a> {
             one.from.into_iter().for_each(|from| self.counts[from as usize] -= 1);
         }
         let (points, dimensions) = (self.points, self.points.dimensions);
-        let mut slices: Vec<Vec<&mut [f64]>> =
-            (0..dimensions.div_ceil(SLICE)).map(|_| Vec::new()).collect();
+        let mut slices: Vec<Vec<&mut [f64]>> = (0..dimensions.div_ceil(SLICE)).map(|_| Vec::new()).collect();
         for sums in self.sums.chunks_exact_mut(dimensions) {
             sums.chunks_mut(SLICE).zip(&mut slices).for_each(|(part, slice)| slice.push(part));
         }
@@ -295,7 +295,8 @@ fn seeds(points: Points<'_>, clusters: usize, draw: &mut dyn FnMut() -> f64) -> 
         };
         let potential = |candidate: usize| nearer(candidate).map(f64::from).sum::<f64>();
         let potentials: Vec<f64> = (0..tries).into_par_iter().map(potential).collect();
-        let best = (0..tries).fold(0, |best, next| if potentials[next] < potentials[best] { next } else { best });
+        let best =
+            (0..tries).fold(0, |best, next| if potentials[next] < potentials[best] { next } else { best });
         nearest = nearer(best).collect();
         seeds.extend_from_slice(points.get(candidates[best]));
     }
@@ -356,8 +357,12 @@ mod tests {
         let mut assignment = assign(&centroids);
         for _ in 0..settings.most_iterations {
             for k in 0..settings.clusters {
-                let own: Vec<&[f32]> =
-                    points.iter().zip(&assignment).filter(|(_, of)| **of == k as u32).map(|(p, _)| p).collect();
+                let own: Vec<&[f32]> = points
+                    .iter()
+                    .zip(&assignment)
+                    .filter(|(_, of)| **of == k as u32)
+                    .map(|(p, _)| p)
+                    .collect();
                 if own.is_empty() {
                     continue;
                 }

@@ -10,7 +10,8 @@
 //!
 //! Reading order: [`size`], [`stain`] (colour to haematoxylin), [`threshold`], [`morphology`], [`distance`],
 //! [`components`], [`maxima`], [`watershed`], then what is measured on the result: [`region`], [`contours`],
-//! which [`polygon`] turns back into pixels. [`focus`] says how sharp a picture is. [`kmeans`] finds groups of vectors.
+//! which [`polygon`] turns back into pixels. [`focus`] says how sharp a picture is. [`kmeans`] finds groups of vectors;
+//! [`views`] are what a network learns from without labels.
 
 pub mod components;
 pub mod contours;
@@ -29,6 +30,7 @@ pub mod resample;
 pub mod size;
 pub mod stain;
 pub mod threshold;
+pub mod views;
 pub mod watershed;
 
 pub use labels::Labels;

@@ -9,13 +9,16 @@
 //!
 //! Reading order: [`context`], [`nuclei::run`], then the stages it calls, named as in ARCHITECTURE.md.
 
+pub mod arrays;
 pub mod context;
 pub mod export;
 pub mod metrics;
 pub mod nuclei;
+pub mod project;
 pub mod report;
 pub mod slides;
 pub mod system;
+pub mod tissue;
 pub mod truth;
 
 pub use microtome_kernels::Size;

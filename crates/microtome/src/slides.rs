@@ -6,3 +6,4 @@ pub mod own_tissue;
 pub mod picture;
 pub mod synth;
 pub mod tiles;
+pub mod view;

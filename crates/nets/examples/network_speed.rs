@@ -16,7 +16,7 @@ use microtome_nets::device::training;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_nets::initialise::Initialiser;
 use microtome_nets::optimiser::Adam;
-use microtome_nets::resnet::{FoldedResNet, ResNet};
+use microtome_nets::resnet::{Architecture, FoldedResNet, ResNet};
 use microtome_nets::weights::collect;
 use microtome_nets::{with_gradient, with_values};
 use serde_json::json;
@@ -93,13 +93,14 @@ fn work_of(name: &str) -> Option<Box<dyn FnMut()>> {
             Some(Box::new(move || drop(folded.maps_of_planes(&picture, shape))))
         }
         "resnet18-training" => {
-            let network = ResNet::new(128, &mut initialiser);
+            let network = ResNet::new(Architecture::RESNET18, Some(128), &mut initialiser);
             let forward = |network: &ResNet, x| network.forward_training(x).square().mean();
             Some(training_step(network, [32, 3, 128, 128], 1e-3, 0.0, forward))
         }
         "resnet18-inference" => {
-            let network = ResNet::new(128, &mut initialiser);
-            let folded = FoldedResNet::new(&collect(&network)).expect("its own weights");
+            let network = ResNet::new(Architecture::RESNET18, Some(128), &mut initialiser);
+            let folded =
+                FoldedResNet::new(Architecture::RESNET18, &collect(&network)).expect("its own weights");
             let pictures = wave(32 * 128 * 128 * 3);
             let shape = Maps { images: 32, size: Size::new(128, 128), channels: 3 };
             Some(Box::new(move || drop(folded.apply(&pictures, shape))))

@@ -1,16 +1,19 @@
-//! ResNet-18 (He et al. 2016) in torchvision's layout, with a linear head: the encoder of the tissue method.
+//! Residual networks (He et al. 2016) in torchvision's layout: the encoders of the tissue method.
 //!
 //! Inside, tensors are channels-last: `[images, height, width, channels]`.
 
+mod architecture;
 mod inference;
 pub mod names;
 
+pub use architecture::Architecture;
 pub use inference::FoldedResNet;
 
 use crate::device::has_our_kernels;
 use crate::initialise::Initialiser;
 use crate::layers::{BatchNorm, Then, Weight, conv_norm_training};
 use crate::operations::convolution::ConvolutionOps;
+use architecture::BlockShape;
 use burn::backend::Dispatch;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -19,47 +22,19 @@ use burn::tensor::ops::MaxPoolOptions;
 use microtome_kernels::network::channels_last::Convolution;
 use microtome_kernels::network::channels_last::pooling::Windows;
 
-/// Channels of the four stages.
-pub const STAGES: [usize; 4] = [64, 128, 256, 512];
-/// Blocks of each stage.
-pub const BLOCKS: usize = 2;
-/// The first convolution.
-pub(crate) const STEM: Convolution =
-    Convolution { inputs: 3, outputs: STAGES[0], kernel: 7, stride: 2, padding: 3, dilation: 1 };
-/// The pooling after it.
+/// The pooling after the stem.
 pub(crate) const POOL: Windows = Windows { kernel_px: 3, stride_px: 2, padding_px: 1 };
 
-/// A convolution 3×3 of a block.
-pub(crate) fn inner(inputs: usize, outputs: usize, stride: usize) -> Convolution {
-    Convolution { inputs, outputs, kernel: 3, stride, padding: 1, dilation: 1 }
-}
-
-/// The convolution 1×1 past a block that changes the extent.
-pub(crate) fn past(inputs: usize, outputs: usize, stride: usize) -> Convolution {
-    Convolution { inputs, outputs, kernel: 1, stride, padding: 0, dilation: 1 }
-}
-
-/// Channels and stride of each block: (inputs, outputs, stride).
-pub(crate) fn blocks() -> impl Iterator<Item = (usize, usize, usize)> {
-    STAGES.into_iter().enumerate().flat_map(|(stage, outputs)| {
-        (0..BLOCKS).map(move |block| match (stage, block) {
-            (0, _) => (outputs, outputs, 1),
-            (_, 0) => (STAGES[stage - 1], outputs, 2),
-            _ => (outputs, outputs, 1),
-        })
-    })
-}
-
-/// ReLU(past(x) + batch norm(conv(ReLU(batch norm(conv(x)))))).
+/// Convolutions with batch norm and ReLU, and what leads past them, added up.
 #[derive(Module, Debug)]
-pub struct BasicBlock {
+pub struct Block {
     pub(crate) conv1: Weight,
     pub(crate) bn1: BatchNorm,
     pub(crate) conv2: Weight,
     pub(crate) bn2: BatchNorm,
+    pub(crate) conv3: Option<Weight>,
+    pub(crate) bn3: Option<BatchNorm>,
     pub(crate) downsample: Option<Downsample>,
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
     pub(crate) stride: usize,
 }
 
@@ -70,39 +45,46 @@ pub struct Downsample {
     pub(crate) bn: BatchNorm,
 }
 
-impl BasicBlock {
-    fn new((inputs, outputs, stride): (usize, usize, usize), initialiser: &mut Initialiser) -> Self {
-        Self {
-            conv1: Weight::new(inner(inputs, outputs, stride), initialiser),
-            bn1: BatchNorm::new(outputs, initialiser),
-            conv2: Weight::new(inner(outputs, outputs, 1), initialiser),
-            bn2: BatchNorm::new(outputs, initialiser),
-            downsample: (inputs != outputs).then(|| Downsample {
-                conv: Weight::new(past(inputs, outputs, stride), initialiser),
-                bn: BatchNorm::new(outputs, initialiser),
-            }),
-            inputs,
-            outputs,
-            stride,
-        }
+impl Block {
+    fn new(shape: BlockShape, initialiser: &mut Initialiser) -> Self {
+        let layers = shape.layers();
+        let mut both = |layer: Convolution| {
+            (Weight::new(layer, initialiser), BatchNorm::new(layer.outputs, initialiser))
+        };
+        let ((conv1, bn1), (conv2, bn2)) = (both(layers[0]), both(layers[1]));
+        let (conv3, bn3) = layers.get(2).map(|layer| both(*layer)).unzip();
+        let downsample = shape.past().map(|past| both(past)).map(|(conv, bn)| Downsample { conv, bn });
+        Self { conv1, bn1, conv2, bn2, conv3, bn3, downsample, stride: shape.stride }
+    }
+
+    /// Channels in, in the middle and out, read off the weights.
+    fn shape(&self) -> BlockShape {
+        let [middle, inputs, ..] = self.conv1.weight.dims();
+        let outputs = self.conv3.as_ref().unwrap_or(&self.conv2).weight.dims()[0];
+        BlockShape { inputs, middle, outputs, stride: self.stride, is_bottleneck: self.conv3.is_some() }
     }
 
     fn forward_training(&self, x: Tensor<4>) -> Tensor<4> {
-        let (inputs, outputs, stride) = (self.inputs, self.outputs, self.stride);
-        let residual = match &self.downsample {
-            None => x.clone(),
-            Some(downsample) => {
-                let layer = past(inputs, outputs, stride);
-                conv_norm_training(x.clone(), &downsample.conv, &downsample.bn, layer, Then::Nothing)
+        let (shape, layers) = (self.shape(), self.shape().layers());
+        let residual = match (&self.downsample, shape.past()) {
+            (Some(past), Some(layer)) => {
+                conv_norm_training(x.clone(), &past.conv, &past.bn, layer, Then::Nothing)
             }
+            _ => x.clone(),
         };
-        let y = conv_norm_training(x, &self.conv1, &self.bn1, inner(inputs, outputs, stride), Then::Relu);
-        let then = Then::JoinAndRelu(residual);
-        conv_norm_training(y, &self.conv2, &self.bn2, inner(outputs, outputs, 1), then)
+        let y = conv_norm_training(x, &self.conv1, &self.bn1, layers[0], Then::Relu);
+        let join = Then::JoinAndRelu(residual);
+        match (&self.conv3, &self.bn3) {
+            (Some(conv3), Some(bn3)) => {
+                let y = conv_norm_training(y, &self.conv2, &self.bn2, layers[1], Then::Relu);
+                conv_norm_training(y, conv3, bn3, layers[2], join)
+            }
+            _ => conv_norm_training(y, &self.conv2, &self.bn2, layers[1], join),
+        }
     }
 }
 
-/// The linear map at the end.
+/// A linear map.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[outputs, inputs]`.
@@ -111,50 +93,75 @@ pub struct Linear {
     pub(crate) bias: Param<Tensor<1>>,
 }
 
-/// ResNet-18: 11.2 million parameters before the head.
+impl Linear {
+    /// As PyTorch draws it: uniform in ±1/√inputs.
+    pub(crate) fn new(inputs: usize, outputs: usize, initialiser: &mut Initialiser) -> Self {
+        let (weight, bias) =
+            (initialiser.uniform([outputs, inputs], inputs), initialiser.uniform([outputs], inputs));
+        Self { weight, bias }
+    }
+
+    /// `[images, inputs]` to `[images, outputs]`.
+    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+    }
+}
+
+/// A residual network, with or without a linear head.
 #[derive(Module, Debug)]
 pub struct ResNet {
     pub(crate) conv1: Weight,
     pub(crate) bn1: BatchNorm,
-    pub(crate) layer1: Vec<BasicBlock>,
-    pub(crate) layer2: Vec<BasicBlock>,
-    pub(crate) layer3: Vec<BasicBlock>,
-    pub(crate) layer4: Vec<BasicBlock>,
-    pub(crate) fc: Linear,
+    pub(crate) layer1: Vec<Block>,
+    pub(crate) layer2: Vec<Block>,
+    pub(crate) layer3: Vec<Block>,
+    pub(crate) layer4: Vec<Block>,
+    pub(crate) fc: Option<Linear>,
+    pub(crate) is_pooled: bool,
 }
 
 impl ResNet {
-    /// A network with `outputs` outputs after the linear head.
-    pub fn new(outputs: usize, initialiser: &mut Initialiser) -> Self {
-        let conv1 = Weight::new(STEM, initialiser);
-        let bn1 = BatchNorm::new(STAGES[0], initialiser);
-        let mut shapes = blocks();
-        let mut stage = || -> Vec<BasicBlock> {
-            shapes.by_ref().take(BLOCKS).map(|shape| BasicBlock::new(shape, initialiser)).collect()
-        };
-        let [layer1, layer2, layer3, layer4] = [stage(), stage(), stage(), stage()];
-        let features = STAGES[3];
-        let fc = Linear {
-            weight: initialiser.uniform([outputs, features], features),
-            bias: initialiser.uniform([outputs], features),
-        };
-        Self { conv1, bn1, layer1, layer2, layer3, layer4, fc }
+    /// A network with `outputs` outputs of a linear head, or without one.
+    pub fn new(architecture: Architecture, outputs: Option<usize>, initialiser: &mut Initialiser) -> Self {
+        let conv1 = Weight::new(architecture.stem, initialiser);
+        let bn1 = BatchNorm::new(architecture.stem.outputs, initialiser);
+        let [layer1, layer2, layer3, layer4] = architecture
+            .blocks()
+            .map(|shapes| shapes.into_iter().map(|shape| Block::new(shape, initialiser)).collect());
+        let fc = outputs.map(|outputs| Linear::new(architecture.features(), outputs, initialiser));
+        Self { conv1, bn1, layer1, layer2, layer3, layer4, fc, is_pooled: architecture.is_pooled }
     }
 
-    /// The head's outputs in training mode: batch statistics normalise, and the running statistics move towards them.
+    /// The features in training mode: batch statistics normalise, and the running statistics move towards them.
     ///
     /// # Shapes
-    /// - input `[images, 3, height, width]`, output `[images, outputs]`
-    pub fn forward_training(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = x.permute([0, 2, 3, 1]);
-        let x = conv_norm_training(x, &self.conv1, &self.bn1, STEM, Then::Relu);
-        let mut x = max_pool(x);
+    /// - input `[images, 3, height, width]`, output `[images, features]`
+    pub fn features_training(&self, x: Tensor<4>) -> Tensor<2> {
+        self.channels_last_training(x.permute([0, 2, 3, 1]))
+    }
+
+    /// [`Self::features_training`] of `[images, height, width, 3]`.
+    pub fn channels_last_training(&self, x: Tensor<4>) -> Tensor<2> {
+        let [outputs, inputs, kernel, _] = self.conv1.weight.dims();
+        let stem = Convolution { inputs, outputs, kernel, stride: 2, padding: kernel / 2, dilation: 1 };
+        let mut x = conv_norm_training(x, &self.conv1, &self.bn1, stem, Then::Relu);
+        if self.is_pooled {
+            x = max_pool(x);
+        }
         for block in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten() {
             x = block.forward_training(x);
         }
         let [images, _, _, channels] = x.dims();
-        let features = x.mean_dim(1).mean_dim(2).reshape([images, channels]);
-        linear(features, self.fc.weight.val().transpose(), Some(self.fc.bias.val()))
+        x.mean_dim(1).mean_dim(2).reshape([images, channels])
+    }
+
+    /// The head's outputs in training mode, or the features if there is no head.
+    ///
+    /// # Shapes
+    /// - input `[images, 3, height, width]`, output `[images, outputs]`
+    pub fn forward_training(&self, x: Tensor<4>) -> Tensor<2> {
+        let features = self.features_training(x);
+        self.fc.as_ref().map_or(features.clone(), |head| head.forward(features))
     }
 }
 

@@ -4,22 +4,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use microtome_kernels::Size;
-use microtome_kernels::resample::downsample_area;
 use microtome_slide::focus::is_out_of_focus;
-use microtome_slide::{MicronsPerPixel, PointInLevel, RectangleInLevel, Slide, TissueMask};
+use microtome_slide::tissue::Shares;
+use microtome_slide::{MicronsPerPixel, Slide, TissueMask};
 use microtome_vault::disk::{self, AtomicWriter};
 use microtome_vault::{Error, Result};
 use rayon::prelude::*;
 
 use super::own_tissue::OwnTissue;
+use super::view::View;
 use crate::context::Context;
 use crate::export::file_in;
 use crate::export::png::{Samples, write_png};
 
 /// Tiles that are read before they are noted.
 const BATCH: usize = 256;
-/// How much finer than asked for a level may be taken for the resolution itself.
-const SAME_RESOLUTION: f64 = 1.01;
 
 /// What tiles are asked for.
 #[derive(Clone, Debug)]
@@ -58,7 +57,7 @@ pub fn write_tiles(
         ));
     }
     let known = request.mpp_of_level0.or(slide.mpp);
-    let (level, scale) = level_for(slide, known, request.mpp)?;
+    let view = View::of(slide, known, request.mpp)?;
     let name = microtome_slide::find::name_of(&slide.path);
     let own = request.tissue.as_deref().map(|path| OwnTissue::find(path, &slide.path)).transpose()?;
     let tissue = TissueMask::of(slide, known, context.budget)?.0;
@@ -66,18 +65,14 @@ pub fn write_tiles(
         Some(own) => own.instead_of(tissue, slide.levels[0].size, context.budget)?,
         None => tissue,
     };
-    let side = (request.side_px as f64 * scale).round().max(1.0) as usize;
-    let step = ((request.side_px - request.overlap_px) as f64 * scale).round().max(1.0) as usize;
-    let (size, downsample) = (slide.levels[level].size, slide.levels[level].downsample);
-    let rectangle = |left: usize, top: usize| RectangleInLevel {
-        corner: PointInLevel::new(left as i64, top as i64),
-        size: Size::new(side, side),
-    };
-    let corners = (0..size.height_px)
+    let whole = Size::new(request.side_px, request.side_px);
+    let step = request.side_px - request.overlap_px;
+    let corners = (0..view.size.height_px)
         .step_by(step)
-        .flat_map(|top| (0..size.width_px).step_by(step).map(move |left| (left, top)));
-    let wanted: Vec<_> = corners
-        .map(|(left, top)| (rectangle(left, top), tissue.shares(rectangle(left, top), downsample)))
+        .flat_map(|top| (0..view.size.width_px).step_by(step).map(move |left| [left as i64, top as i64]));
+    let shares = |corner| tissue.shares(view.rectangle_in_level(corner, whole), view.level_downsample());
+    let wanted: Vec<([i64; 2], Shares)> = corners
+        .map(|corner| (corner, shares(corner)))
         .filter(|(_, shares)| shares.tissue > 0.0 && shares.tissue >= request.least_tissue)
         .collect();
     disk::create_folder_all(out)?;
@@ -86,36 +81,33 @@ pub fn write_tiles(
     let mut line =
         |text: &str| csv.write_all(text.as_bytes()).map_err(|error| Error::io("writing", &error).at(&list));
     line("file,x_in_level0_px,y_in_level0_px,side_in_level0_px,tissue,pen,fold,out_of_focus\n")?;
-    let in_level0 = |at: i64| (at as f64 * downsample).round() as i64;
+    let in_level0 = |at: i64| (at as f64 * view.downsample).round() as i64;
     let mut written = 0;
     context.progress().begin("writing tiles", wanted.len());
     for (batch, tiles) in wanted.chunks(BATCH).enumerate() {
         context.check_cancelled()?;
         let outcomes: Vec<Result<Option<&str>>> = tiles
             .par_iter()
-            .map(|(rectangle, _)| {
-                let region = slide.region_in_level(level, *rectangle, context.budget)?;
-                let whole = Size::new(request.side_px, request.side_px);
-                let rgb = if whole == region.size {
-                    region.rgb
-                } else {
-                    downsample_area(&region.rgb, region.size, whole)
-                };
-                let (x, y) = (in_level0(rectangle.corner.x_px), in_level0(rectangle.corner.y_px));
+            .map(|(corner, _)| {
+                let region = view.region(*corner, whole, context.budget)?;
+                let [x, y] = corner.map(in_level0);
                 if region.unreadable.is_some() {
                     return Ok(None);
                 }
-                write_png(&file_in(out, &format!("{name}_{x}_{y}"), "png")?, whole, Samples::Rgb8(&rgb))?;
-                let mpp = request.mpp.or(known.map(|known| known.of_level(downsample * scale)));
-                let is_out = mpp.and_then(|mpp| is_out_of_focus(&rgb, whole, mpp));
+                write_png(
+                    &file_in(out, &format!("{name}_{x}_{y}"), "png")?,
+                    whole,
+                    Samples::Rgb8(&region.rgb),
+                )?;
+                let is_out = view.mpp.and_then(|mpp| is_out_of_focus(&region.rgb, whole, mpp));
                 Ok(Some(is_out.map_or("", |is_out| if is_out { "1" } else { "0" })))
             })
             .collect();
-        for ((rectangle, shares), outcome) in tiles.iter().zip(outcomes) {
+        for ((corner, shares), outcome) in tiles.iter().zip(outcomes) {
             match outcome {
                 Ok(Some(is_out)) => {
-                    let (x, y) = (in_level0(rectangle.corner.x_px), in_level0(rectangle.corner.y_px));
-                    let side = in_level0(side as i64);
+                    let [x, y] = corner.map(in_level0);
+                    let side = in_level0(request.side_px as i64);
                     let shares = format!("{:.3},{:.3},{:.3}", shares.tissue, shares.pen, shares.fold);
                     line(&format!("{name}_{x}_{y}.png,{x},{y},{side},{shares},{is_out}\n"))?;
                     written += 1;
@@ -132,25 +124,4 @@ pub fn write_tiles(
     }
     csv.commit()?;
     Ok(written)
-}
-
-/// The coarsest level that is fine enough, and how many of its pixels a pixel of a tile is wide.
-fn level_for(
-    slide: &Slide,
-    known: Option<MicronsPerPixel>,
-    wanted: Option<MicronsPerPixel>,
-) -> Result<(usize, f64)> {
-    let Some(wanted) = wanted else { return Ok((0, 1.0)) };
-    let Some(known) = known else {
-        return Err(Error::usage("the slide does not state its resolution, so that none can be asked for")
-            .advise("state that of level 0 with --mpp-of-level0")
-            .at(&slide.path));
-    };
-    let scale = |index: usize| wanted.microns() / known.of_level(slide.levels[index].downsample).microns();
-    let is_fine_enough = |index: &usize| scale(*index) * SAME_RESOLUTION >= 1.0;
-    let level = (0..slide.levels.len()).rev().find(is_fine_enough).unwrap_or(0);
-    if scale(level) < 1.0 / SAME_RESOLUTION {
-        return Err(Error::usage(format!("the slide has {known}, not as fine as asked for")).at(&slide.path));
-    }
-    Ok((level, scale(level)))
 }

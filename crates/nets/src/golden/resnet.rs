@@ -9,7 +9,7 @@ use super::{Golden, assert_near, collect_gradients, relative_error};
 use crate::initialise::Initialiser;
 use crate::optimiser::Adam;
 use crate::resnet::names::{OtherHead, from_torchvision, to_torchvision, torchvision_name};
-use crate::resnet::{FoldedResNet, ResNet};
+use crate::resnet::{Architecture, FoldedResNet, ResNet};
 use crate::weights::{NamedTensor, Weights, apply, collect, floats};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
@@ -74,12 +74,13 @@ fn batch() -> Tensor<4> {
 
 /// The network with weights by the rule, which come as a torchvision file's would.
 fn network() -> ResNet {
-    let network = ResNet::new(OUTPUTS, &mut Initialiser::new(0));
+    let network = ResNet::new(Architecture::RESNET18, Some(OUTPUTS), &mut Initialiser::new(0));
     let mut weights = to_torchvision(collect(&network));
     for tensor in &mut weights {
         tensor.values = ruled(&tensor.name, &tensor.shape);
     }
-    apply(network, &from_torchvision(weights, OUTPUTS, OtherHead::Refuse).unwrap()).unwrap()
+    apply(network, &from_torchvision(Architecture::RESNET18, weights, OUTPUTS, OtherHead::Refuse).unwrap())
+        .unwrap()
 }
 
 /// Outputs of a batch in training mode, and their mean square.
@@ -164,7 +165,7 @@ fn outputs_in_evaluation_mode_equal_pytorch_after_one_batch() {
     let network = network();
     forward(&network);
     assert_all_near(&statistics(&network), "running/", STATISTICS, 5e-5);
-    let folded = FoldedResNet::new(&collect(&network)).unwrap();
+    let folded = FoldedResNet::new(Architecture::RESNET18, &collect(&network)).unwrap();
     let planes = pictures();
     let area = SIDE_PX * SIDE_PX;
     let channels_last = |index: usize| {

@@ -1,6 +1,7 @@
-//! ResNet-18 without tensors: batch norm folded into the convolutions, sums and ReLU in their epilogues.
+//! Residual networks without tensors: batch norm folded into the convolutions, sums and ReLU in their epilogues.
 
-use super::{BLOCKS, POOL, STAGES, STEM, blocks, inner, past};
+use super::POOL;
+use super::architecture::{Architecture, BlockShape};
 use crate::operations::convolution::EPSILON;
 use crate::weights::{NamedTensor, named};
 use microtome_kernels::network::channels_last::pooling::{average_pool, max_pool};
@@ -10,17 +11,22 @@ use microtome_vault::Result;
 /// The encoder, ready to be applied.
 #[derive(Clone, Debug)]
 pub struct FoldedResNet {
+    architecture: Architecture,
     stem: FoldedLayer,
-    blocks: Vec<FoldedBlock>,
-    /// `[outputs, 512]`.
-    head_weight: Vec<f32>,
-    head_bias: Vec<f32>,
+    stages: Vec<Vec<FoldedBlock>>,
+    head: Option<Head>,
+}
+
+#[derive(Clone, Debug)]
+struct Head {
+    /// `[outputs, features]`.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
 }
 
 #[derive(Clone, Debug)]
 struct FoldedBlock {
-    first: FoldedLayer,
-    second: FoldedLayer,
+    layers: Vec<FoldedLayer>,
     past: Option<FoldedLayer>,
 }
 
@@ -36,62 +42,94 @@ impl FoldedResNet {
     ///
     /// # Errors
     /// `Input` when a tensor is missing or of another shape: the model is of another architecture.
-    pub fn new(weights: &[NamedTensor]) -> Result<Self> {
-        let outputs = weights.iter().find(|tensor| tensor.name == "fc.bias").map_or(1, |t| t.values.len());
-        let block = |(index, (inputs, outputs, stride)): (usize, (usize, usize, usize))| {
-            let path = format!("layer{}.{}", index / BLOCKS + 1, index % BLOCKS);
-            let layer = |conv: &str, norm: &str, layer: Convolution| {
-                fold(weights, &format!("{path}.{conv}"), &format!("{path}.{norm}"), layer)
+    pub fn new(architecture: Architecture, weights: &[NamedTensor]) -> Result<Self> {
+        let block = |path: String, shape: BlockShape| {
+            let layer = |(index, layer): (usize, Convolution)| {
+                let number = index + 1;
+                fold(weights, &format!("{path}.conv{number}"), &format!("{path}.bn{number}"), layer)
+            };
+            let past = |layer: Convolution| {
+                fold(weights, &format!("{path}.downsample.conv"), &format!("{path}.downsample.bn"), layer)
             };
             Ok(FoldedBlock {
-                first: layer("conv1", "bn1", inner(inputs, outputs, stride))?,
-                second: layer("conv2", "bn2", inner(outputs, outputs, 1))?,
-                past: match inputs == outputs {
-                    true => None,
-                    false => Some(layer("downsample.conv", "downsample.bn", past(inputs, outputs, stride))?),
-                },
+                layers: shape.layers().into_iter().enumerate().map(layer).collect::<Result<_>>()?,
+                past: shape.past().map(past).transpose()?,
             })
         };
+        let stage = |(stage, shapes): (usize, Vec<BlockShape>)| {
+            let path = |index: usize| format!("layer{}.{index}", stage + 1);
+            shapes.into_iter().enumerate().map(|(index, shape)| block(path(index), shape)).collect()
+        };
+        let features = architecture.features();
+        let head = match weights.iter().find(|tensor| tensor.name == "fc.bias") {
+            None => None,
+            Some(bias) => Some(Head {
+                weight: named(weights, "fc.weight", &[bias.values.len(), features])?.values.clone(),
+                bias: bias.values.clone(),
+            }),
+        };
         Ok(Self {
-            stem: fold(weights, "conv1", "bn1", STEM)?,
-            blocks: blocks().enumerate().map(block).collect::<Result<_>>()?,
-            head_weight: named(weights, "fc.weight", &[outputs, STAGES[3]])?.values.clone(),
-            head_bias: named(weights, "fc.bias", &[outputs])?.values.clone(),
+            architecture,
+            stem: fold(weights, "conv1", "bn1", architecture.stem)?,
+            stages: architecture.blocks().into_iter().enumerate().map(stage).collect::<Result<_>>()?,
+            head,
         })
     }
 
-    /// The head's outputs, `[images, outputs]`, for `pictures` `[images, height, width, 3]`.
-    pub fn apply(&self, pictures: &[f32], shape: Maps) -> Vec<f32> {
-        let features = self.features(pictures, shape);
-        let of_image = |features: &[f32]| -> Vec<f32> {
-            let rows = self.head_weight.chunks_exact(STAGES[3]).zip(&self.head_bias);
-            rows.map(|(row, bias)| bias + row.iter().zip(features).map(|(w, f)| w * f).sum::<f32>()).collect()
-        };
-        features.chunks_exact(STAGES[3]).flat_map(of_image).collect()
+    /// Which network it is.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
-    /// The features before the head, `[images, 512]`.
+    /// The head's outputs, `[images, outputs]`, for `pictures` `[images, height, width, 3]`; the features without a head.
+    pub fn apply(&self, pictures: &[f32], shape: Maps) -> Vec<f32> {
+        let features = self.features(pictures, shape);
+        let Some(head) = &self.head else { return features };
+        let count = self.architecture.features();
+        let of_image = |features: &[f32]| -> Vec<f32> {
+            let rows = head.weight.chunks_exact(count).zip(&head.bias);
+            rows.map(|(row, bias)| bias + row.iter().zip(features).map(|(w, f)| w * f).sum::<f32>()).collect()
+        };
+        features.chunks_exact(count).flat_map(of_image).collect()
+    }
+
+    /// The features before the head, `[images, features]`.
     pub fn features(&self, pictures: &[f32], shape: Maps) -> Vec<f32> {
-        let (x, shape) = self.stem.apply(pictures, shape, None, Activation::Relu);
-        let pooled = POOL.output(shape);
-        let (mut x, mut shape) = (pool(&x, shape), pooled);
-        for block in &self.blocks {
-            (x, shape) = block.apply(x, shape);
-        }
+        self.pooled(pictures, shape, self.architecture.deepest_level())
+    }
+
+    /// The means of a level's maps, `[images, channels]`.
+    pub fn pooled(&self, pictures: &[f32], shape: Maps, level: usize) -> Vec<f32> {
+        let (x, shape) = self.maps(pictures, shape, level);
         let mut features = vec![0.0; shape.images * shape.channels];
         average_pool(&x, shape.images, shape.channels, &mut features);
         features
+    }
+
+    /// The maps of a level, `[images, rows, columns, channels]`, and their shape.
+    pub fn maps(&self, pictures: &[f32], shape: Maps, level: usize) -> (Vec<f32>, Maps) {
+        let (mut x, mut shape) = self.stem.apply(pictures, shape, None, Activation::Relu);
+        if self.architecture.is_pooled {
+            let pooled = POOL.output(shape);
+            (x, shape) = (pool(&x, shape), pooled);
+        }
+        for block in self.stages[..level].iter().flatten() {
+            (x, shape) = block.apply(x, shape);
+        }
+        (x, shape)
     }
 }
 
 impl FoldedBlock {
     fn apply(&self, x: Vec<f32>, shape: Maps) -> (Vec<f32>, Maps) {
-        let (y, middle) = self.first.apply(&x, shape, None, Activation::Relu);
-        let residual = match &self.past {
-            Some(past) => past.apply(&x, shape, None, Activation::None).0,
-            None => x,
-        };
-        self.second.apply(&y, middle, Some(&residual), Activation::Relu)
+        let residual = self.past.as_ref().map(|past| past.apply(&x, shape, None, Activation::None).0);
+        let (last, first) = self.layers.split_last().expect("a block has layers");
+        let (mut y, mut middle) = (Vec::new(), shape);
+        for (index, layer) in first.iter().enumerate() {
+            let input = if index == 0 { &x } else { &y };
+            (y, middle) = layer.apply(input, middle, None, Activation::Relu);
+        }
+        last.apply(&y, middle, Some(residual.as_ref().unwrap_or(&x)), Activation::Relu)
     }
 }
 

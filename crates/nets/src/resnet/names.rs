@@ -1,9 +1,9 @@
-//! torchvision's names of ResNet-18's tensors, which are also timm's: its files load here, ours load there.
+//! torchvision's names of residual networks' tensors, which are also timm's: its files load here, ours load there.
 //!
 //! Names agree but for what leads past a block, `downsample.conv` and `downsample.bn` here, which there are places in
 //! a sequence, `downsample.0` and `downsample.1`; and there each batch norm counts its batches.
 
-use super::{BLOCKS, ResNet, STAGES, STEM, blocks, inner, past};
+use super::{Architecture, ResNet};
 use crate::weights::{NamedTensor, Weights, apply, collect, from_safetensors_except, named};
 use microtome_kernels::network::channels_last::Convolution;
 use microtome_vault::{Error, Result};
@@ -42,29 +42,60 @@ pub fn to_torchvision(weights: Weights) -> Weights {
     weights.into_iter().map(rename).collect()
 }
 
+/// Weights under torchvision's names under ours, without counters of batches.
+fn renamed(weights: Weights) -> Weights {
+    let rename = |tensor: NamedTensor| NamedTensor { name: our_name(&tensor.name), ..tensor };
+    let is_weight = |tensor: &NamedTensor| !tensor.name.ends_with(COUNTER);
+    weights.into_iter().filter(is_weight).map(rename).collect()
+}
+
+/// The network that weights under torchvision's names are of, and its body's weights under ours: their head is left out.
+///
+/// # Errors
+/// `Input` when they are of no network that is known.
+pub fn recognised(weights: Weights) -> Result<(Architecture, Weights)> {
+    let mut weights = renamed(weights);
+    weights.retain(|tensor| !tensor.name.starts_with(HEAD));
+    let is_of = |architecture: &Architecture| {
+        let body = body(*architecture);
+        body.len() == weights.len() && body.iter().all(|(name, shape)| named(&weights, name, shape).is_ok())
+    };
+    match Architecture::ALL.into_iter().find(is_of) {
+        Some(architecture) => Ok((architecture, weights)),
+        None => {
+            let names: Vec<&str> = Architecture::ALL.iter().map(|architecture| architecture.name).collect();
+            Err(Error::input("the weights are of no network that is known here")
+                .advise(format!("these are: {}, with torchvision's names", names.join(", "))))
+        }
+    }
+}
+
 /// Weights under torchvision's names as those of a [`ResNet`] with `outputs` outputs, without counters of batches.
 ///
 /// # Errors
-/// `Input` when a tensor of the body is missing, is of another shape, or has no place in ResNet-18 (deeper networks
+/// `Input` when a tensor of the body is missing, is of another shape, or has no place in the network (deeper networks
 /// have all tensors of ResNet-18, and more); when the head is missing or another, unless it may be dropped.
-pub fn from_torchvision(weights: Weights, outputs: usize, head: OtherHead) -> Result<Weights> {
-    let rename = |tensor: NamedTensor| NamedTensor { name: our_name(&tensor.name), ..tensor };
-    let is_weight = |tensor: &NamedTensor| !tensor.name.ends_with(COUNTER);
-    let mut weights: Weights = weights.into_iter().filter(is_weight).map(rename).collect();
-    let body = body();
+pub fn from_torchvision(
+    architecture: Architecture,
+    weights: Weights,
+    outputs: usize,
+    head: OtherHead,
+) -> Result<Weights> {
+    let mut weights = renamed(weights);
+    let body = body(architecture);
     for (name, shape) in &body {
         named(&weights, name, shape)?;
     }
-    let expected = head_tensors(outputs);
+    let expected = head_tensors(architecture, outputs);
     if let Some(tensor) =
         weights.iter().find(|tensor| !body.iter().chain(&expected).any(|(name, _)| *name == tensor.name))
     {
         return Err(Error::input(format!(
-            "the model's tensor “{}” has no place in ResNet-18, so it is of another architecture",
-            tensor.name
+            "the model's tensor “{}” has no place in {}, so it is of another architecture",
+            tensor.name, architecture.name
         )));
     }
-    match (check_head(&weights, outputs), head) {
+    match (check_head(architecture, &weights, outputs), head) {
         (Err(error), OtherHead::Refuse) => return Err(error),
         (Err(_), OtherHead::Drop) => weights.retain(|tensor| !tensor.name.starts_with(HEAD)),
         (Ok(()), _) => {}
@@ -72,7 +103,7 @@ pub fn from_torchvision(weights: Weights, outputs: usize, head: OtherHead) -> Re
     Ok(weights)
 }
 
-fn check_head(weights: &[NamedTensor], outputs: usize) -> Result<()> {
+fn check_head(architecture: Architecture, weights: &[NamedTensor], outputs: usize) -> Result<()> {
     if let Some(bias) = weights.iter().find(|tensor| tensor.name == "fc.bias")
         && bias.values.len() != outputs
     {
@@ -80,24 +111,31 @@ fn check_head(weights: &[NamedTensor], outputs: usize) -> Result<()> {
         return Err(Error::input(format!("the model's head has {found} outputs where {outputs} are wanted"))
             .advise("drop the head and train a new one on the model's features"));
     }
-    head_tensors(outputs).iter().try_for_each(|(name, shape)| named(weights, name, shape).map(drop))
+    let expected = head_tensors(architecture, outputs);
+    expected.iter().try_for_each(|(name, shape)| named(weights, name, shape).map(drop))
 }
 
-fn head_tensors(outputs: usize) -> [(String, Vec<usize>); 2] {
-    [("fc.weight".to_owned(), vec![outputs, STAGES[3]]), ("fc.bias".to_owned(), vec![outputs])]
+fn head_tensors(architecture: Architecture, outputs: usize) -> [(String, Vec<usize>); 2] {
+    [("fc.weight".to_owned(), vec![outputs, architecture.features()]), ("fc.bias".to_owned(), vec![outputs])]
 }
 
 /// Name and shape of each tensor before the head.
-fn body() -> Vec<(String, Vec<usize>)> {
-    let mut tensors = layer("conv1", "bn1", STEM).to_vec();
-    for (index, (inputs, outputs, stride)) in blocks().enumerate() {
-        let path = format!("layer{}.{}", index / BLOCKS + 1, index % BLOCKS);
-        let at = |name: &str| format!("{path}.{name}");
-        tensors.extend(layer(&at("conv1"), &at("bn1"), inner(inputs, outputs, stride)));
-        tensors.extend(layer(&at("conv2"), &at("bn2"), inner(outputs, outputs, 1)));
-        if inputs != outputs {
-            let past = past(inputs, outputs, stride);
-            tensors.extend(layer(&at("downsample.conv"), &at("downsample.bn"), past));
+fn body(architecture: Architecture) -> Vec<(String, Vec<usize>)> {
+    let mut tensors = layer("conv1", "bn1", architecture.stem).to_vec();
+    for (stage, shapes) in architecture.blocks().into_iter().enumerate() {
+        for (block, shape) in shapes.into_iter().enumerate() {
+            let at = |name: &str| format!("layer{}.{block}.{name}", stage + 1);
+            for (index, convolution) in shape.layers().into_iter().enumerate() {
+                let number = index + 1;
+                tensors.extend(layer(
+                    &at(&format!("conv{number}")),
+                    &at(&format!("bn{number}")),
+                    convolution,
+                ));
+            }
+            if let Some(past) = shape.past() {
+                tensors.extend(layer(&at("downsample.conv"), &at("downsample.bn"), past));
+            }
         }
     }
     tensors
@@ -116,16 +154,20 @@ fn layer(conv: &str, norm: &str, layer: Convolution) -> [(String, Vec<usize>); 5
 }
 
 impl ResNet {
-    /// The network with the weights of a safetensors file that has torchvision's names.
+    /// The network with the weights of a safetensors file that has torchvision's names; a network without a head takes the
+    /// body alone.
     ///
     /// # Errors
     /// `Input` when the bytes are not safetensors, and as [`from_torchvision`].
-    pub fn with_torchvision(self, bytes: &[u8], head: OtherHead) -> Result<Self> {
-        let outputs = self.fc.bias.dims()[0];
+    pub fn with_torchvision(self, architecture: Architecture, bytes: &[u8], head: OtherHead) -> Result<Self> {
         let (weights, _) = from_safetensors_except(bytes, |name| name.ends_with(COUNTER))?;
-        let mut weights = from_torchvision(weights, outputs, head)?;
+        let Some(own) = &self.fc else {
+            let weights = from_torchvision(architecture, weights, 0, OtherHead::Drop)?;
+            return apply(self, &weights);
+        };
+        let mut weights = from_torchvision(architecture, weights, own.bias.dims()[0], head)?;
         if !weights.iter().any(|tensor| tensor.name.starts_with(HEAD)) {
-            let own = collect(&self.fc).into_iter();
+            let own = collect(own).into_iter();
             weights
                 .extend(own.map(|tensor| NamedTensor { name: format!("{HEAD}{}", tensor.name), ..tensor }));
         }
@@ -142,8 +184,10 @@ mod tests {
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
 
+    const R: Architecture = Architecture::RESNET18;
+
     fn network(seed: u64, outputs: usize) -> ResNet {
-        ResNet::new(outputs, &mut Initialiser::new(seed))
+        ResNet::new(Architecture::RESNET18, Some(outputs), &mut Initialiser::new(seed))
     }
 
     /// A file as torchvision's weights are written: with a whole number beside each batch norm.
@@ -168,7 +212,7 @@ mod tests {
     }
 
     fn refusal(weights: Weights, head: OtherHead) -> String {
-        let error = from_torchvision(weights, 3, head).unwrap_err();
+        let error = from_torchvision(R, weights, 3, head).unwrap_err();
         assert_eq!(error.fault(), Fault::Input);
         error.to_string()
     }
@@ -192,25 +236,25 @@ mod tests {
         assert!(!names.iter().any(|name| name.contains("downsample.conv") || name.contains("downsample.bn")));
         // 20 convolutions, 20 batch norms of 4 tensors, a head of 2.
         assert_eq!(names.len(), 102);
-        assert!(from_torchvision(theirs, 3, OtherHead::Refuse).unwrap() == weights);
+        assert!(from_torchvision(R, theirs, 3, OtherHead::Refuse).unwrap() == weights);
     }
 
     #[test]
     fn a_file_with_counters_of_batches_loads() {
         let weights = collect(&network(0, 3));
         let bytes = file(&to_torchvision(weights.clone()));
-        let loaded = network(1, 3).with_torchvision(&bytes, OtherHead::Refuse).unwrap();
+        let loaded = network(1, 3).with_torchvision(R, &bytes, OtherHead::Refuse).unwrap();
         assert!(collect(&loaded) == weights);
     }
 
     #[test]
     fn a_head_of_another_size_is_refused_or_dropped() {
         let bytes = file(&to_torchvision(collect(&network(0, 1_000))));
-        let error = network(1, 3).with_torchvision(&bytes, OtherHead::Refuse).unwrap_err();
+        let error = network(1, 3).with_torchvision(R, &bytes, OtherHead::Refuse).unwrap_err();
         assert_eq!(error.fault(), Fault::Input);
         assert!(error.to_string().contains("1000 outputs where 3 are wanted"), "{error}");
         let own = collect(&network(1, 3));
-        let loaded = collect(&network(1, 3).with_torchvision(&bytes, OtherHead::Drop).unwrap());
+        let loaded = collect(&network(1, 3).with_torchvision(R, &bytes, OtherHead::Drop).unwrap());
         for (tensor, (own, source)) in loaded.iter().zip(own.iter().zip(&collect(&network(0, 1_000)))) {
             let expected = if tensor.name.starts_with(HEAD) { own } else { source };
             assert!(tensor == expected, "{}", tensor.name);
@@ -222,7 +266,26 @@ mod tests {
         let mut weights = to_torchvision(collect(&network(0, 3)));
         weights.retain(|tensor| !tensor.name.starts_with(HEAD));
         assert!(refusal(weights.clone(), OtherHead::Refuse).contains("fc.weight"));
-        assert_eq!(from_torchvision(weights, 3, OtherHead::Drop).unwrap().len(), 100);
+        assert_eq!(from_torchvision(R, weights, 3, OtherHead::Drop).unwrap().len(), 100);
+    }
+
+    #[test]
+    fn every_network_is_recognised_by_its_tensors() {
+        for architecture in Architecture::ALL {
+            let network = ResNet::new(architecture, Some(5), &mut Initialiser::new(0));
+            let all = collect(&network);
+            let (found, body) = recognised(to_torchvision(all.clone())).unwrap();
+            assert_eq!(found, architecture);
+            assert_eq!(body.len() + 2, all.len());
+        }
+        // torchvision's state dicts have 122, 218 and 320 tensors, of which 20, 36 and 53 count batches.
+        let count =
+            |architecture| collect(&ResNet::new(architecture, Some(1000), &mut Initialiser::new(0))).len();
+        assert_eq!(
+            [Architecture::RESNET18, Architecture::RESNET34, Architecture::RESNET50].map(count),
+            [102, 182, 267]
+        );
+        assert!(recognised(Vec::new()).is_err());
     }
 
     #[test]
