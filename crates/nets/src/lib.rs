@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`confidence`] (the network of the contrastive method) and [`feature`], made of [`layers`] and `operations`;
 //! [`contrastive`] (patches, samplers, similarities, loss); [`training`] (the loop, its checkpoints) with its [`optimiser`];
-//! [`resnet`] (the encoder of the tissue method);
+//! [`resnet`] (the encoders of the tissue method) and [`simclr`] (how they are taught);
 //! [`inference`] (batch norm folded, no tensors); [`weights`] (names and files).
 
 pub mod confidence;
@@ -19,6 +19,7 @@ mod operations;
 pub mod optimiser;
 pub mod random;
 pub mod resnet;
+pub mod simclr;
 pub mod soft_target;
 pub mod training;
 pub mod weights;

@@ -19,6 +19,10 @@ pub enum Purpose {
     Mosaic = 5,
     /// Which parts of a slide are looked at or learned from.
     Windows = 6,
+    /// Order of the tiles and what becomes of each in an epoch of an encoder's training.
+    Views = 7,
+    /// Seeds of clusters.
+    Clusters = 8,
 }
 
 /// The stream for `purpose`, `number` (an epoch, say), under `seed`.

@@ -1,0 +1,262 @@
+//! SimCLR (Chen et al. 2020): an encoder learns to tell tiles apart by finding two views of the same tile alike. The first
+//! stage of the tissue method (Pan et al. 2023).
+//!
+//! Reading order: [`recipe`] (what is done, the paper's or ours), [`tiles`] (what it is done to), `batches` (views),
+//! [`loss`], and the loop here.
+
+mod batches;
+pub mod loss;
+pub mod recipe;
+pub mod tiles;
+
+pub use recipe::{Recipe, Schedule, ViewKind};
+pub use tiles::TrainingTiles;
+
+use crate::initialise::Initialiser;
+use crate::layers::{BatchNorm, Then, Weight, conv_norm_training};
+use crate::optimiser::Adam;
+use crate::resnet::names::to_torchvision;
+use crate::resnet::{Linear, ResNet};
+use crate::training::{Checkpoint, Observer, Step};
+use crate::weights::{self, NamedTensor, Weights, floats};
+use batches::Batches;
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData, activation};
+use loss::nt_xent;
+use microtome_kernels::network::channels_last::Convolution;
+use microtome_vault::{Error, Result};
+
+/// Values of a projection that views are compared by.
+const PROJECTED: usize = 128;
+/// How the names of the encoder's weights begin in a checkpoint.
+const ENCODER: &str = "encoder.";
+
+/// The encoder, and what is thrown away after training.
+#[derive(Module, Debug)]
+struct Learner {
+    encoder: ResNet,
+    projector: Projector,
+}
+
+/// Two linear maps with ReLU between them; ours normalises before it.
+#[derive(Module, Debug)]
+struct Projector {
+    hidden: Option<Linear>,
+    conv: Option<Weight>,
+    bn: Option<BatchNorm>,
+    output: Linear,
+}
+
+impl Projector {
+    fn new(features: usize, is_normalised: bool, initialiser: &mut Initialiser) -> Self {
+        let layer = pointwise(features);
+        Self {
+            hidden: (!is_normalised).then(|| Linear::new(features, features, initialiser)),
+            conv: is_normalised.then(|| Weight::new(layer, initialiser)),
+            bn: is_normalised.then(|| BatchNorm::new(features, initialiser)),
+            output: Linear::new(features, PROJECTED, initialiser),
+        }
+    }
+
+    /// `[images, features]` to `[images, 128]`.
+    fn forward_training(&self, x: Tensor<2>) -> Tensor<2> {
+        let [images, features] = x.dims();
+        let hidden = match (&self.hidden, &self.conv, &self.bn) {
+            (Some(hidden), ..) => activation::relu(hidden.forward(x)),
+            (None, Some(conv), Some(bn)) => {
+                let x = x.reshape([images, 1, 1, features]);
+                conv_norm_training(x, conv, bn, pointwise(features), Then::Relu).reshape([images, features])
+            }
+            _ => x,
+        };
+        self.output.forward(hidden)
+    }
+}
+
+fn pointwise(features: usize) -> Convolution {
+    Convolution::new(features, features, 1)
+}
+
+/// Trains an encoder on `tiles` from `start` (or from the beginning), and returns the last checkpoint.
+///
+/// # Errors
+/// `Input` when there are fewer than two tiles; `Cancelled` when the observer asks to stop; those of the observer.
+pub fn train(
+    tiles: &TrainingTiles<'_>,
+    recipe: &Recipe,
+    seed: u64,
+    start: Option<Checkpoint>,
+    observer: &mut dyn Observer,
+) -> Result<Checkpoint> {
+    if tiles.len() < 2 {
+        return Err(Error::input("an encoder learns by telling tiles apart, and there is only one")
+            .advise("add slides, or make the step between tiles smaller"));
+    }
+    let mut training = Training::new(recipe, seed, start)?;
+    let batches = Batches::new(tiles, recipe, seed);
+    while training.epoch < recipe.epochs && !recipe.has_stopped(&training.curve) {
+        training.run_epoch(&batches, observer)?;
+        observer.epoch_ended(&training.checkpoint())?;
+    }
+    Ok(training.checkpoint())
+}
+
+/// An encoder with no training at all, under torchvision's names: what a training must be better than.
+pub fn untrained(recipe: &Recipe, seed: u64) -> Weights {
+    let learner = Training::learner(recipe, seed);
+    to_torchvision(weights::collect(&learner.encoder))
+}
+
+/// The encoder's weights in a checkpoint, under torchvision's names.
+pub fn encoder_weights(checkpoint: &Checkpoint) -> Weights {
+    let own = |tensor: &NamedTensor| {
+        let name = tensor.name.strip_prefix(ENCODER)?.to_owned();
+        Some(NamedTensor { name, ..tensor.clone() })
+    };
+    to_torchvision(checkpoint.learner.iter().filter_map(own).collect())
+}
+
+struct Training<'a> {
+    recipe: &'a Recipe,
+    learner: Learner,
+    optimiser: Adam,
+    epoch: usize,
+    curve: Vec<Step>,
+}
+
+impl<'a> Training<'a> {
+    fn learner(recipe: &Recipe, seed: u64) -> Learner {
+        let mut initialiser = Initialiser::new(seed);
+        let encoder = ResNet::new(recipe.architecture, None, &mut initialiser);
+        let features = recipe.architecture.features();
+        let projector = Projector::new(features, recipe.is_projector_normalised, &mut initialiser);
+        Learner { encoder, projector }
+    }
+
+    fn new(recipe: &'a Recipe, seed: u64, start: Option<Checkpoint>) -> Result<Self> {
+        let (learner, optimiser) = (Self::learner(recipe, seed), Adam::default());
+        let Some(start) = start else {
+            return Ok(Self { recipe, learner, optimiser, epoch: 0, curve: Vec::new() });
+        };
+        Ok(Self {
+            recipe,
+            learner: weights::apply(learner, &start.learner)?,
+            optimiser: start.optimiser,
+            epoch: start.epochs_done,
+            curve: start.curve,
+        })
+    }
+
+    fn run_epoch(&mut self, batches: &Batches<'_>, observer: &mut dyn Observer) -> Result<()> {
+        for views in batches.of_epoch(self.epoch) {
+            let rate = self.recipe.learning_rate_at(self.curve.len(), batches.steps());
+            let loss = self.step(views, batches.view_px(), rate);
+            let step = Step { epoch: self.epoch, loss };
+            self.curve.push(step);
+            observer.stepped(step, self.curve.len(), batches.steps());
+            if observer.cancelled() {
+                return Err(Error::cancelled(format!(
+                    "stopped in epoch {} of {}; the epochs before are kept",
+                    self.epoch + 1,
+                    self.recipe.epochs
+                )));
+            }
+        }
+        self.epoch += 1;
+        Ok(())
+    }
+
+    /// One step on views `[2 × tiles, side, side, 3]`, the second views after all first ones.
+    fn step(&mut self, views: Vec<f32>, side_px: usize, rate: f64) -> f32 {
+        let shape = [views.len() / (3 * side_px * side_px), side_px, side_px, 3];
+        let x = Tensor::<4>::from_data(TensorData::new(views, shape), &crate::device::training());
+        let features = self.learner.encoder.channels_last_training(x);
+        let loss = nt_xent(self.learner.projector.forward_training(features), self.recipe.temperature);
+        let value = floats(loss.clone())[0];
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.learner);
+        self.learner = self.optimiser.step(rate, 0.0, self.learner.clone(), vec![gradients]);
+        value
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            epochs_done: self.epoch,
+            learner: weights::collect(&self.learner),
+            optimiser: self.optimiser.clone(),
+            curve: self.curve.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resnet::names::recognised;
+    use microtome_kernels::views::stain::StainStatistics;
+
+    struct Watch {
+        kept: Vec<Checkpoint>,
+        stop_after: usize,
+    }
+
+    impl Observer for Watch {
+        fn stepped(&mut self, _: Step, done: usize, of: usize) {
+            assert!(done <= of);
+        }
+        fn epoch_ended(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+            self.kept.push(checkpoint.clone());
+            Ok(())
+        }
+        fn cancelled(&self) -> bool {
+            self.kept.len() >= self.stop_after
+        }
+    }
+
+    /// Tiles of 32 px in two kinds of stripes.
+    fn tiles(count: usize) -> Vec<u8> {
+        let pixel = |tile: usize, at: usize| {
+            let (x, y) = (at % 32, at / 32);
+            let along = if tile.is_multiple_of(2) { x / 2 } else { (x + y) / 5 };
+            if along.is_multiple_of(2) { [90, 40, 140] } else { [230, 180, 220] }
+        };
+        (0..count).flat_map(|tile| (0..32 * 32).flat_map(move |at| pixel(tile, at))).collect()
+    }
+
+    fn recipe() -> Recipe {
+        Recipe { view_px: 16, batch: 8, epochs: 3, ..Recipe::small() }
+    }
+
+    #[test]
+    fn a_training_learns_and_a_resumed_one_gives_the_same_bytes() {
+        let rgb = tiles(16);
+        let statistics = [StainStatistics { mean: [0.3; 3], deviation: [0.2; 3] }];
+        let tiles = TrainingTiles::new(32, &rgb, &statistics, vec![0; 16]);
+        let mut watch = Watch { kept: Vec::new(), stop_after: usize::MAX };
+        let whole = train(&tiles, &recipe(), 5, None, &mut watch).unwrap();
+        assert_eq!((whole.curve.len(), watch.kept.len()), (6, 3));
+        let mut stopped = Watch { kept: Vec::new(), stop_after: 1 };
+        assert!(train(&tiles, &recipe(), 5, None, &mut stopped).is_err());
+        let from = stopped.kept.pop().unwrap();
+        assert_eq!(from.epochs_done, 1);
+        let mut on = Watch { kept: Vec::new(), stop_after: usize::MAX };
+        let resumed = train(&tiles, &recipe(), 5, Some(from), &mut on).unwrap();
+        assert!(resumed == whole);
+        let (architecture, body) = recognised(encoder_weights(&whole)).unwrap();
+        assert_eq!(architecture, recipe().architecture);
+        let before: Weights = recognised(untrained(&recipe(), 5)).unwrap().1;
+        assert!(body != before, "weights move");
+        let losses =
+            |range: std::ops::Range<usize>| -> f32 { whole.curve[range].iter().map(|s| s.loss).sum() };
+        assert!(losses(4..6) < losses(0..2), "{:?}", whole.curve);
+    }
+
+    #[test]
+    fn one_tile_is_refused() {
+        let rgb = tiles(1);
+        let statistics = [StainStatistics { mean: [0.3; 3], deviation: [0.2; 3] }];
+        let tiles = TrainingTiles::new(32, &rgb, &statistics, vec![0]);
+        let mut watch = Watch { kept: Vec::new(), stop_after: usize::MAX };
+        assert!(train(&tiles, &recipe(), 5, None, &mut watch).is_err());
+    }
+}
