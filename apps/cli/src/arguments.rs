@@ -1,10 +1,15 @@
 //! What can be asked for on the command line.
 
+mod tissue;
+
+pub(crate) use tissue::{ProjectCommands, QueryArguments, TissueCommands};
+
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 use microtome::export::pyramid::PixelKind;
 use microtome::nuclei::config::{KEYS, Key};
 use microtome::nuclei::slide::maps::MapFormat;
 use microtome::nuclei::slide::segment::{SlideRequest, TILE_PX};
+use microtome::truth::class_mask::ClassCodes;
 use std::path::PathBuf;
 
 /// Nuclei and tissues out of H&E pictures, with almost no labels.
@@ -35,14 +40,26 @@ pub(crate) enum Commands {
     /// Whole slides: what their files hold, and pictures of them
     #[command(subcommand)]
     Slide(SlideCommands),
+    /// A folder for slides and what is decided about them
+    #[command(subcommand)]
+    Project(ProjectCommands),
+    /// Classes of tissue, from a few dozen names of what looks alike
+    #[command(subcommand)]
+    Tissue(TissueCommands),
     /// Score results against what people drew
     Evaluate {
-        /// Folder of a run, or of its label maps
+        /// What is scored: nuclei, or classes of tissue
+        #[arg(long, value_name = "TASK", value_enum, default_value_t = Task::Nuclei)]
+        task: Task,
+        /// Folder of a run or a query, or of its label maps or masks
         #[arg(long, value_name = "DIR")]
         predicted: PathBuf,
-        /// Folder of truths: instance or mask PNG, ImageScope XML, MATLAB inst_map, or the TNBC layout
+        /// Folder of truths: instance or mask PNG, ImageScope XML, MATLAB inst_map, or the TNBC layout; for tissue masks
         #[arg(long, value_name = "DIR")]
         truth: PathBuf,
+        /// What masks of tissue hold: classes, instances, bcss or camelyon; found from their values without it
+        #[arg(long, value_name = "KIND")]
+        truth_kind: Option<ClassCodes>,
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
@@ -52,6 +69,13 @@ pub(crate) enum Commands {
     },
     /// Show what this machine has, and what each absence costs
     Doctor,
+}
+
+/// What is scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Task {
+    Nuclei,
+    Tissue,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,8 +2,9 @@
 
 mod demo;
 mod slide;
+mod tissue;
 
-use crate::arguments::{Arguments, Commands, Common, Nuclei};
+use crate::arguments::{Arguments, Commands, Common, Nuclei, Task};
 use crate::screen::Screen;
 use crate::{doctor, exit};
 use microtome::context::Context;
@@ -28,7 +29,12 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Commands::Demo { out } => demo::demo(&out, budget),
         Commands::Nuclei(command) => nuclei(command, budget),
-        Commands::Evaluate { predicted, truth, json, errors } => {
+        Commands::Project(command) => tissue::project(command, budget),
+        Commands::Tissue(command) => tissue::tissue(command, budget),
+        Commands::Evaluate { task: Task::Tissue, predicted, truth, truth_kind, json, .. } => {
+            tissue::evaluate(&predicted, &truth, truth_kind, json)
+        }
+        Commands::Evaluate { predicted, truth, json, errors, .. } => {
             evaluate(&predicted, &truth, json, errors.as_deref(), budget)
         }
         Commands::Slide(command) => slide::slide(command, budget),

@@ -451,6 +451,17 @@ pub fn remove_folder_all(path: impl AsRef<Path>) -> Result<()> {
     }
 }
 
+/// Gives a file or a folder another name, durably; nothing has that name.
+///
+/// # Errors
+/// `Io` when the disk refuses.
+pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    uninterrupted(|| RealDisk.rename(from, to))
+        .and_then(|()| uninterrupted(|| RealDisk.sync_folder(folder_of(to))))
+        .map_err(|error| Error::io("renaming", &error).at(from))
+}
+
 /// Removes the temporary files that killed processes left in `folder`, and returns how many. Only for who
 /// holds the folder's [lock](crate::lock): otherwise they may be another process's work.
 ///

@@ -7,7 +7,7 @@
 //! empty, every metric is 0. No metric is ever NaN.
 //!
 //! Reading order: [`overlaps`], [`mod@dice`], [`detection`], [`panoptic`], [`mod@aji`], [`bootstrap`],
-//! [`evaluation`], and what shows the result: [`json`], [`table`], [`mod@error_picture`], [`oracle`].
+//! [`evaluation`], and what shows the result: [`json`], [`table`], [`mod@error_picture`], [`oracle`]. Masks of tissue classes are scored in [`tissue`].
 
 pub mod aji;
 pub mod bootstrap;
@@ -21,6 +21,7 @@ pub mod overlaps;
 pub mod panoptic;
 mod run_pictures;
 pub mod table;
+pub mod tissue;
 
 pub use bootstrap::Interval;
 pub use error_picture::error_picture;

@@ -6,7 +6,7 @@ use crate::nuclei::slide::input::fingerprint;
 use microtome_slide::find::name_of;
 use microtome_slide::{MicronsPerPixel, Size, Slide};
 use microtome_vault::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A slide, or a picture, of a project.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,14 +39,14 @@ impl ProjectSlide {
 }
 
 /// What became of files that were to be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Added {
     /// Those that are new.
     pub new: usize,
     /// Those that were there.
     pub known: usize,
-    /// Those that cannot be used.
-    pub skipped: usize,
+    /// Those that cannot be used, and why.
+    pub skipped: Vec<(PathBuf, Error)>,
 }
 
 /// Adds files to the project's slides.
@@ -55,7 +55,7 @@ pub struct Added {
 /// `Usage` when another slide has the name; when no file can be used: the first one's error; `Cancelled`.
 pub(super) fn add(database: &mut Database, paths: &[PathBuf], context: &Context<'_>) -> Result<Added> {
     let known = database.slides()?;
-    let (mut slides, mut skipped, mut first) = (Vec::new(), 0, None);
+    let (mut slides, mut skipped) = (Vec::new(), Vec::new());
     context.progress().begin("reading", paths.len());
     for (done, path) in paths.iter().enumerate() {
         context.check_cancelled()?;
@@ -63,15 +63,15 @@ pub(super) fn add(database: &mut Database, paths: &[PathBuf], context: &Context<
             Ok(slide) => slides.push(slide),
             Err(error) => {
                 context.warn(format!("skipped, the others go on: {error}"));
-                skipped += 1;
-                first.get_or_insert(error);
+                skipped.push((path.clone(), error));
             }
         }
         context.progress().advance(done + 1, "");
     }
     context.progress().end();
-    if let (true, Some(error)) = (slides.is_empty(), first) {
-        return Err(error);
+    if slides.is_empty() {
+        let first = skipped.into_iter().next().map(|(_, error)| error);
+        return Err(first.unwrap_or_else(|| Error::usage("no slide is named")));
     }
     let (mut new, mut again): (Vec<ProjectSlide>, usize) = (Vec::new(), 0);
     for slide in slides {
@@ -90,7 +90,7 @@ pub(super) fn add(database: &mut Database, paths: &[PathBuf], context: &Context<
     Ok(Added { new: new.len(), known: again, skipped })
 }
 
-fn survey(path: &std::path::Path, context: &Context<'_>) -> Result<ProjectSlide> {
+fn survey(path: &Path, context: &Context<'_>) -> Result<ProjectSlide> {
     let slide = Slide::open(path, context.budget)?;
     let absolute = std::path::absolute(path).map_err(|error| Error::io("finding", &error).at(path))?;
     Ok(ProjectSlide {

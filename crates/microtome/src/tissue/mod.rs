@@ -8,4 +8,18 @@
 //! What people drew is behind a wall: nothing here can reach it. Names that an oracle gives, in experiments, come from
 //! where scores are made, and are marked for what they are.
 
+pub mod asked;
+pub mod clusters;
+pub mod dictionary;
+pub mod embed;
+pub mod encoder;
+pub mod look;
+pub mod masks;
+pub mod names;
+pub mod pretrain;
+pub mod query;
+pub mod regions;
+pub mod report;
+pub mod sheets;
+pub mod status;
 pub mod tiles;

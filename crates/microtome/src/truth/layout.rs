@@ -12,6 +12,8 @@ const PICTURES: [&str; 3] = ["png", "tif", "tiff"];
 const ANNOTATIONS: [&str; 2] = ["xml", "mat"];
 /// Folder of a run's output that holds its label maps.
 const LABELS_FOLDER: &str = "labels";
+/// Folder of a query's output that holds its masks.
+const MASKS_FOLDER: &str = "masks";
 /// How many missing partners an error names.
 const NAMES_SHOWN: usize = 5;
 
@@ -79,6 +81,42 @@ pub fn pair(predicted: &Path, truth: &Path) -> Result<Vec<Pair>> {
     let pairs =
         predictions.iter().filter_map(|file| partner_of(file, &truths).map(|truth| joined(file, truth)));
     Ok(pairs.collect())
+}
+
+/// Pairs each mask with the truth of its name, and says what was passed over: truth without a mask. `predicted` is a folder
+/// of masks, or one that has them in `masks`; two single files pair whatever their names.
+///
+/// # Errors
+/// `Input` when a folder is missing or empty, when two files have one name, or when a mask has no truth.
+pub fn pair_masks(predicted: &Path, truth: &Path) -> Result<(Vec<Pair>, Vec<String>)> {
+    let masks = predicted.join(MASKS_FOLDER);
+    let folder = if masks.is_dir() { masks.as_path() } else { predicted };
+    let predictions = files_of(folder, &PICTURES)?;
+    if predictions.is_empty() {
+        return Err(Error::input("no mask was found")
+            .at(folder)
+            .advise("give the folder of a query, or its masks"));
+    }
+    let (predictions, truths) = (unique(predictions)?, find_truths(truth)?);
+    if let ([prediction], [only_truth], true) = (&predictions[..], &truths[..], predicted.is_file()) {
+        return Ok((vec![joined(prediction, only_truth)], Vec::new()));
+    }
+    let lonely: Vec<String> = predictions
+        .iter()
+        .filter(|file| partner_of(file, &truths).is_none())
+        .map(|file| file.name.clone())
+        .collect();
+    if !lonely.is_empty() {
+        return Err(lonely_error(&[], &lonely).at(predicted));
+    }
+    let pairs: Vec<Pair> = predictions
+        .iter()
+        .filter_map(|file| partner_of(file, &truths).map(|truth| joined(file, truth)))
+        .collect();
+    let unused = truths.len() - pairs.len();
+    let note = (unused > 0)
+        .then(|| format!("{unused} of {} truths have no mask and were passed over", truths.len()));
+    Ok((pairs, note.into_iter().collect()))
 }
 
 /// A file's name without folder and extension.

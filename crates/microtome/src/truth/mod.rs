@@ -4,9 +4,10 @@
 //! by [`crate::metrics`], which alone can make the [`ScoringKey`] that opens it.
 //!
 //! Reading order: [`label_map`], the formats `instance_png`, `instance_tiff`, `aperio_xml` and `matlab`,
-//! then [`layout`], which pairs predictions with truths.
+//! [`class_mask`] for tissue, then [`layout`], which pairs predictions with truths.
 
 pub(crate) mod aperio_xml;
+pub mod class_mask;
 pub(crate) mod instance_png;
 pub(crate) mod instance_tiff;
 pub mod label_map;

@@ -1,0 +1,213 @@
+//! Projects and tissue: arguments in, the library's answer out.
+
+use super::{expand, with_context};
+use crate::arguments::{ProjectCommands, QueryArguments, TissueCommands};
+use crate::exit;
+use microtome::context::Context;
+use microtome::metrics::tissue::oracle::{self, OracleSettings};
+use microtome::metrics::tissue::{evaluation, text};
+use microtome::project::Project;
+use microtome::project::database::{Naming, Origin};
+use microtome::project::settings::Settings;
+use microtome::tissue::masks::{Answered, answer};
+use microtome::tissue::{asked, clusters, embed, names, pretrain, query, sheets, status, tiles};
+use microtome::truth::class_mask::ClassCodes;
+use microtome::{Budget, MicronsPerPixel, Result, find};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn project(command: ProjectCommands, budget: Budget) -> Result<ExitCode> {
+    match command {
+        ProjectCommands::Init { project, classes, seed } => {
+            let settings = Settings { seed, ..Settings::with_classes(&classes) };
+            Project::init(&project, settings)?;
+            println!("made {}", project.display());
+            println!("next: microtome project add {} FILES", project.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        ProjectCommands::Add { project, files } => {
+            let mut open = Project::open(&project, "microtome project add")?;
+            let files = find::find_pictures(&expand(&files)?)?;
+            let added = with_context(open.settings.seed, budget, |context| open.add(&files, context))?;
+            println!("{} added, {} known already, {} skipped", added.new, added.known, added.skipped.len());
+            Ok(added.skipped.first().map_or(ExitCode::SUCCESS, |(_, first)| exit::partial(first)))
+        }
+        ProjectCommands::Status { project } => {
+            let open = Project::open(&project, "microtome project status")?;
+            let found = with_context(open.settings.seed, budget, |context| status::status(&open, context))?;
+            for (stage, how) in &found.lines {
+                println!("{stage:<12} {how}");
+            }
+            println!("next: {}", found.next);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode> {
+    match command {
+        TissueCommands::Tile { project, side, step, named, mpp, least_tissue } => {
+            let (mut open, mut settings) = opened(&project, "microtome tissue tile")?;
+            let tiles = &mut settings.tiles;
+            set(&mut tiles.side_px, side);
+            set(&mut tiles.step_px, step);
+            set(&mut tiles.named_px, named);
+            set(&mut tiles.least_tissue, least_tissue);
+            tiles.mpp = mpp.or(tiles.mpp);
+            open.change(settings)?;
+            let found = with_project(&open, budget, |context| tiles::tile(&open, context))?;
+            println!("{} tiles of {} slides", found.tiles, found.slides);
+        }
+        TissueCommands::Pretrain { project, encoder, paper, epochs, batch } => {
+            let (mut open, mut settings) = opened(&project, "microtome tissue pretrain")?;
+            let own = &mut settings.encoder;
+            if encoder.as_ref().is_some_and(|kind| *kind != own.kind) {
+                (own.epochs, own.batch) = (None, None);
+            }
+            set(&mut own.kind, encoder);
+            set(&mut own.paper, paper);
+            own.epochs = epochs.or(own.epochs);
+            own.batch = batch.or(own.batch);
+            open.change(settings)?;
+            let taught = with_project(&open, budget, |context| pretrain::pretrain(&open, context))?;
+            let was_there = if taught.was_there { ", which was there" } else { "" };
+            println!("encoder {}{was_there} ({})", taught.kind, &taught.sha256[..12]);
+            if let (Some(first), Some(last)) = (taught.losses.first(), taught.losses.last()) {
+                println!(
+                    "loss {first:.3} in the first epoch, {last:.3} in the last of {}",
+                    taught.losses.len()
+                );
+            }
+        }
+        TissueCommands::Embed { project } => {
+            let (open, _) = opened(&project, "microtome tissue embed")?;
+            let encoder = pretrain::encoder(&open)?;
+            let found = with_project(&open, budget, |context| embed::embed(&open, &encoder, context))?;
+            println!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
+        }
+        TissueCommands::Cluster { project, k, restarts, shown } => {
+            let (mut open, mut settings) = opened(&project, "microtome tissue cluster")?;
+            set(&mut settings.clusters.count, k);
+            set(&mut settings.clusters.restarts, restarts);
+            open.change(settings)?;
+            let encoder = pretrain::encoder(&open)?;
+            let (found, folder) = with_project(&open, budget, |context| {
+                let found = clusters::cluster(&open, &encoder, context)?;
+                let folder = sheets::write(&open, &found, shown, context)?;
+                Ok((found, folder))
+            })?;
+            let stable = found.quality.iter().filter(|quality| quality.stability >= 0.75).count();
+            println!("{} clusters, {stable} of them stable", found.count());
+            println!("look at {}", folder.join("index.html").display());
+        }
+        TissueCommands::Name { project, source, class, reject: _, share, oracle } => {
+            let (mut open, _) = opened(&project, "microtome tissue name")?;
+            let seed = open.settings.seed;
+            return with_context(seed, budget, |context| {
+                let found = clusters::of_project(&open, context)?;
+                let namings = match (&source.from, &source.oracle, source.cluster) {
+                    (Some(from), ..) => names::read_file(from)?,
+                    (_, Some(masks), _) => {
+                        let settings = OracleSettings {
+                            shown: oracle.shown,
+                            purity: oracle.purity,
+                            codes: oracle.truth_kind,
+                        };
+                        let named = oracle::names(&open, &found, masks, settings, context)?;
+                        println!("{}", text::agreement(&named.agreement));
+                        named.namings
+                    }
+                    (_, _, cluster) => {
+                        let cluster = cluster.unwrap_or_default();
+                        vec![Naming { cluster, class, share, origin: Origin::Command }]
+                    }
+                };
+                let named = names::name(&mut open, &found, &whoever(), &namings)?;
+                println!("{named} of {} clusters have a name", found.count());
+                Ok(ExitCode::SUCCESS)
+            });
+        }
+        TissueCommands::Query { project, out, query } => {
+            let (open, _) = opened(&project, "microtome tissue query")?;
+            let answered = with_project(&open, budget, |context| {
+                let found = clusters::of_project(&open, context)?;
+                let asked = asked::of_project(&open, &found, context)?;
+                let settings = settings(&query, asked.dictionary.level(query.level)?, open.settings.seed);
+                answer(&asked.dictionary, &asked.sha256, &asked.slides, &settings, &out, context)
+            })?;
+            return Ok(conclude(&answered));
+        }
+        TissueCommands::Apply { dictionary, files, out, mpp, query } => {
+            let files = find::find_pictures(&expand(&files)?)?;
+            let mpp = mpp.map(MicronsPerPixel::new).transpose()?;
+            let answered = with_context(1, budget, |context| {
+                let asked = asked::of_files(&dictionary, &files, mpp, context)?;
+                let settings = settings(&query, asked.dictionary.level(query.level)?, 1);
+                answer(&asked.dictionary, &asked.sha256, &asked.slides, &settings, &out, context)
+            })?;
+            return Ok(conclude(&answered));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn opened(project: &Path, holder: &str) -> Result<(Project, Settings)> {
+    let open = Project::open(project, holder)?;
+    let settings = open.settings.clone();
+    Ok((open, settings))
+}
+
+fn set<T>(value: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *value = given;
+    }
+}
+
+fn with_project<T>(
+    project: &Project,
+    budget: Budget,
+    work: impl FnOnce(&Context<'_>) -> Result<T>,
+) -> Result<T> {
+    with_context(project.settings.seed, budget, work)
+}
+
+/// Who names, for the history: the account's name.
+fn whoever() -> String {
+    ["USER", "USERNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn settings(query: &QueryArguments, level: usize, seed: u64) -> query::QuerySettings {
+    let own = query::QuerySettings::new(query.method, level, seed);
+    query::QuerySettings {
+        temperature: query.temperature.unwrap_or(own.temperature),
+        smoothing_px: query.smoothing.unwrap_or(own.smoothing_px),
+        least_confidence: query.least_confidence,
+        ..own
+    }
+}
+
+fn conclude(answered: &Answered) -> ExitCode {
+    println!("{} slides", answered.slides.len());
+    println!("look at {}", answered.report.display());
+    match answered.skipped.first() {
+        None => ExitCode::SUCCESS,
+        Some((_, first)) => exit::partial(first),
+    }
+}
+
+pub(super) fn evaluate(
+    predicted: &Path,
+    truth: &Path,
+    codes: Option<ClassCodes>,
+    json: bool,
+) -> Result<ExitCode> {
+    let found = evaluation::evaluate(predicted, truth, codes)?;
+    match json {
+        true => println!("{}", text::to_json(&found)?),
+        false => print!("{}", text::table(&found)),
+    }
+    Ok(ExitCode::SUCCESS)
+}

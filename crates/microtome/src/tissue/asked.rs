@@ -1,0 +1,79 @@
+//! What a query needs besides its settings: a dictionary and slides, of a project or from files.
+
+use super::clusters::Clusters;
+use super::dictionary::Dictionary;
+use super::masks::Asked;
+use super::{embed, pretrain, tiles};
+use crate::context::Context;
+use crate::nuclei::slide::input::fingerprint;
+use crate::project::Project;
+use microtome_slide::MicronsPerPixel;
+use microtome_slide::find::name_of;
+use microtome_vault::checksum::{sha256_file, sha256_hex};
+use microtome_vault::{Error, Result, disk};
+use std::path::{Path, PathBuf};
+
+/// The file of a project's dictionary.
+const FILE: &str = "dictionary.safetensors";
+
+/// A dictionary, and whom it is asked about.
+pub struct Question {
+    /// The dictionary.
+    pub dictionary: Dictionary,
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// The slides.
+    pub slides: Vec<Asked>,
+}
+
+/// A project's dictionary, which is written into its models, and its slides.
+///
+/// # Errors
+/// As [`Dictionary::of_project`].
+pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>) -> Result<Question> {
+    let dictionary = Dictionary::of_project(project, clusters, context)?;
+    let bytes = dictionary.to_bytes(&pretrain::encoder_bytes(project)?)?;
+    let (path, sha256) = (project.model(FILE), sha256_hex(&bytes));
+    if !path.is_file() || sha256_file(&path)? != sha256 {
+        disk::write_atomic(&path, &bytes)?;
+    }
+    let mut slides = Vec::new();
+    for slide in project.slides()? {
+        let list = tiles::read(project, &slide, context)?;
+        let look = match list.filter(|list| !list.corners_px.is_empty()) {
+            Some(list) => Some(embed::look(project, &slide, &list, &dictionary.encoder)?),
+            None => None,
+        };
+        slides.push(Asked { name: slide.name, path: slide.path, sha256: slide.sha256, mpp: slide.mpp, look });
+    }
+    Ok(Question { dictionary, sha256, slides })
+}
+
+/// A dictionary's file, and slides that need be in no project.
+///
+/// # Errors
+/// Those of reading the dictionary; `Usage` when two slides have one name.
+pub fn of_files(
+    dictionary: &Path,
+    files: &[PathBuf],
+    mpp: Option<MicronsPerPixel>,
+    context: &Context<'_>,
+) -> Result<Question> {
+    let (own, sha256) = (Dictionary::read(dictionary)?, sha256_file(dictionary)?);
+    if own.is_oracle_named {
+        context.warn(
+            "the dictionary was named by an oracle, from masks that people drew: this is an experiment",
+        );
+    }
+    let mut slides: Vec<Asked> = Vec::new();
+    for path in files {
+        let name = name_of(path);
+        if slides.iter().any(|slide| slide.name == name) {
+            return Err(Error::usage(format!("two slides are named “{name}”"))
+                .advise("ask about one at a time")
+                .at(path));
+        }
+        slides.push(Asked { name, path: path.clone(), sha256: fingerprint(path)?, mpp, look: None });
+    }
+    Ok(Question { dictionary: own, sha256, slides })
+}

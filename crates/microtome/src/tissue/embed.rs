@@ -1,0 +1,303 @@
+//! A vector of length 1 for each tile of each slide.
+
+use super::encoder::{CellMap, CellPlace, Encoder, Reading};
+use super::look::Look;
+use super::tiles::{self, TileList};
+use crate::arrays::{Group, GroupWriter};
+use crate::context::Context;
+use crate::project::Project;
+use crate::project::key::Key;
+use crate::project::slides::ProjectSlide;
+use crate::slides::view::View;
+use microtome_kernels::Size;
+use microtome_vault::{Error, Result, disk};
+use rayon::prelude::*;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Version of what is computed here.
+const VERSION: u32 = 1;
+/// The kind of the arrays.
+const KIND: &str = "embeddings";
+/// Tiles that are read at a time where each is seen alone.
+const BATCH: usize = 256;
+
+/// What was computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Embedded {
+    /// Slides with tiles.
+    pub slides: usize,
+    /// Tiles of all of them.
+    pub tiles: usize,
+    /// Values of a vector.
+    pub dimensions: usize,
+}
+
+/// What is read of a slide's tiles: which, and what a name is about.
+#[derive(Clone, Copy, Debug)]
+pub struct TileReading<'a> {
+    /// Upper left corners, in pixels of the view.
+    pub corners_px: &'a [[i64; 2]],
+    /// Side, in pixels of the view.
+    pub side_px: usize,
+    /// Side of the named middle.
+    pub named_px: usize,
+}
+
+/// Computes the vectors of every slide that has none yet.
+///
+/// # Errors
+/// `Usage` when tiles or the encoder are missing; those of reading; `Cancelled`.
+pub fn embed(project: &Project, encoder: &Encoder, context: &Context<'_>) -> Result<Embedded> {
+    let slides = project.slides()?;
+    let mut lists = Vec::new();
+    for slide in &slides {
+        lists.push(tiles::read(project, slide, context)?.ok_or_else(|| no_tiles(project))?);
+    }
+    let mut found = Embedded { dimensions: encoder.dimensions(encoder.level()), ..Embedded::default() };
+    context.progress().begin("embeddings", lists.iter().map(|list| list.corners_px.len()).sum());
+    for (slide, list) in slides.iter().zip(&lists) {
+        context.check_cancelled()?;
+        let path = project.array_of(KIND, &slide.name);
+        let key = key_of(project, list, encoder);
+        let is_done = Group::open(&path)?.is_some_and(|group| group.text("key") == Some(&key));
+        if !is_done && !list.corners_px.is_empty() {
+            make(project, slide, list, encoder, &key, context)?;
+        }
+        found.slides += usize::from(!list.corners_px.is_empty());
+        found.tiles += list.corners_px.len();
+        context.progress().advance(found.tiles, &slide.name);
+    }
+    context.progress().end();
+    Ok(found)
+}
+
+fn no_tiles(project: &Project) -> Error {
+    Error::usage("tiles are missing, or were made with other settings")
+        .advise(format!("run `microtome tissue tile {}` first", project.root.display()))
+}
+
+/// What the vectors of a slide are made from.
+pub fn key_of(project: &Project, list: &TileList, encoder: &Encoder) -> String {
+    Key::of(KIND, VERSION)
+        .with("tiles", &list.key)
+        .with("named", project.settings.tiles.named_px)
+        .with("encoder", &encoder.sha256)
+        .finish()
+}
+
+fn make(
+    project: &Project,
+    slide: &ProjectSlide,
+    list: &TileList,
+    encoder: &Encoder,
+    key: &str,
+    context: &Context<'_>,
+) -> Result<()> {
+    let settings = &project.settings.tiles;
+    let open = slide.open(context)?;
+    let view = tiles::view(&open, slide.mpp, settings)?;
+    let look = Look::of(&view, &list.corners_px, list.side_px, context)?;
+    let reading =
+        TileReading { corners_px: &list.corners_px, side_px: list.side_px, named_px: settings.named_px };
+    let path = project.array_of(KIND, &slide.name);
+    disk::create_folder_all(path.parent().unwrap_or(&project.root))?;
+    let group = GroupWriter::create(&path)?;
+    for level in encoder.levels() {
+        let mut vectors = vectors(encoder, &view, &look, reading, level, context)?;
+        encoder.project(level, &mut vectors);
+        let shape = [list.corners_px.len(), encoder.dimensions(level)];
+        group.write(&name_of(encoder, level), &shape, &["tile", "feature"], &vectors)?;
+    }
+    group.finish(&json!({
+        "key": key,
+        "slide": slide.name,
+        "encoder": encoder.kind,
+        "encoder_sha256": encoder.sha256,
+        "look": look.to_json(),
+    }))?;
+    Ok(())
+}
+
+/// The array with the vectors of a level.
+fn name_of(encoder: &Encoder, level: usize) -> String {
+    if level == encoder.level() { "embeddings".to_owned() } else { format!("embeddings_level{level}") }
+}
+
+/// The vectors of all slides, one after the other, with the number of tiles of each slide.
+///
+/// # Errors
+/// `Usage` when some are missing or of another encoder; `Limit` when they exceed the budget; `Input`; `Io`.
+pub fn read_all(
+    project: &Project,
+    encoder: &Encoder,
+    level: usize,
+    context: &Context<'_>,
+) -> Result<(Vec<f32>, Vec<usize>)> {
+    let (mut all, mut counts) = (Vec::new(), Vec::new());
+    let slides = project.slides()?;
+    let mut groups = Vec::new();
+    for slide in &slides {
+        let list = tiles::read(project, slide, context)?.ok_or_else(|| no_tiles(project))?;
+        counts.push(list.corners_px.len());
+        groups.push(if list.corners_px.is_empty() {
+            None
+        } else {
+            Some(open(project, slide, &list, encoder)?)
+        });
+    }
+    let (tiles, dimensions) = (counts.iter().sum::<usize>(), encoder.dimensions(level));
+    context.budget.grant("the embeddings", tiles as u64, 4 * dimensions as u64)?;
+    all.reserve_exact(tiles * dimensions);
+    for group in groups.into_iter().flatten() {
+        all.extend(group.read::<f32>(&name_of(encoder, level), context.budget)?.values);
+    }
+    match all.len() == tiles * dimensions {
+        true => Ok((all, counts)),
+        false => Err(Error::input("embeddings do not fit their tiles")
+            .advise("remove the folder arrays/embeddings of the project and run `microtome tissue embed`")),
+    }
+}
+
+fn open(project: &Project, slide: &ProjectSlide, list: &TileList, encoder: &Encoder) -> Result<Group> {
+    let path = project.array_of(KIND, &slide.name);
+    let group = Group::open(&path)?;
+    match group {
+        Some(group) if group.text("key") == Some(&key_of(project, list, encoder)) => Ok(group),
+        Some(group) if group.text("encoder_sha256") != Some(&encoder.sha256) => {
+            Err(Error::usage("embeddings are of another encoder than the project's")
+                .advise(format!("run `microtome tissue embed {}` again", project.root.display()))
+                .at(path))
+        }
+        _ => Err(Error::usage("embeddings are missing, or of other tiles")
+            .advise(format!("run `microtome tissue embed {}` first", project.root.display()))
+            .at(path)),
+    }
+}
+
+/// How a slide looks, as it was when its vectors were computed.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn look(project: &Project, slide: &ProjectSlide, list: &TileList, encoder: &Encoder) -> Result<Look> {
+    let group = open(project, slide, list, encoder)?;
+    Look::from_json(group.attributes.get("look").unwrap_or(&serde_json::Value::Null))
+}
+
+/// The backbone's vectors of tiles, `[tiles][dimensions]`.
+///
+/// # Errors
+/// Those of reading; `Cancelled`.
+pub fn vectors(
+    encoder: &Encoder,
+    view: &View<'_>,
+    look: &Look,
+    reading: TileReading<'_>,
+    level: usize,
+    context: &Context<'_>,
+) -> Result<Vec<f32>> {
+    match encoder.reading {
+        Reading::Tile => alone(encoder, view, look, reading, level, context),
+        Reading::Middle => within(encoder, view, look, reading, level, context),
+    }
+}
+
+/// Each tile seen alone.
+fn alone(
+    encoder: &Encoder,
+    view: &View<'_>,
+    look: &Look,
+    reading: TileReading<'_>,
+    level: usize,
+    context: &Context<'_>,
+) -> Result<Vec<f32>> {
+    let size = Size::new(reading.side_px, reading.side_px);
+    let mut all = Vec::new();
+    for corners in reading.corners_px.chunks(BATCH) {
+        context.check_cancelled()?;
+        let read = |corner: &[i64; 2]| Ok(view.region(*corner, size, context.budget)?.rgb);
+        let tiles: Vec<Vec<u8>> = corners.par_iter().map(read).collect::<Result<_>>()?;
+        all.extend(encoder.tiles(&tiles.concat(), reading.side_px, look, level));
+    }
+    Ok(all)
+}
+
+/// The middle of each tile, seen with what is around it: the slide is encoded window by window.
+fn within(
+    encoder: &Encoder,
+    view: &View<'_>,
+    look: &Look,
+    reading: TileReading<'_>,
+    level: usize,
+    context: &Context<'_>,
+) -> Result<Vec<f32>> {
+    let (dimensions, stride) = (encoder.dimensions(level), encoder.stride_px(level));
+    let windows = encoder.windows(view, level);
+    let middle = (reading.side_px / 2) as i64;
+    let mut of_window: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (tile, corner) in reading.corners_px.iter().enumerate() {
+        let place = corner.map(|px| px + middle);
+        of_window.entry(encoder.window_of(view, level, place)).or_default().push(tile);
+    }
+    let mut all = vec![0.0; reading.corners_px.len() * dimensions];
+    let border = reading.named_px.div_ceil(2 * stride) + 1;
+    for (window, tiles) in of_window {
+        context.check_cancelled()?;
+        let (corner_px, size) = windows[window];
+        let place = CellPlace { level, corner_px, size, border, shift_px: [0; 2] };
+        let cells = encoder.cells(view, look, place, context)?;
+        let origin = corner_px.map(|px| px - (border * stride) as i64);
+        for tile in tiles {
+            let centre = reading.corners_px[tile].map(|px| px + middle);
+            let to = &mut all[tile * dimensions..][..dimensions];
+            mean_around(&cells, [centre[0] - origin[0], centre[1] - origin[1]], reading.named_px, to);
+        }
+    }
+    Ok(all)
+}
+
+/// The mean of the cells whose middles lie in a square around a place, at least of the one that holds the place.
+fn mean_around(cells: &CellMap, place_px: [i64; 2], side_px: usize, mean: &mut [f32]) {
+    let stride = cells.stride_px as i64;
+    let range = |at: i64, length: usize| {
+        let nearest = at.div_euclid(stride);
+        let half = side_px as i64 / 2;
+        // Cells whose middles, at stride · cell + stride / 2, are within half a side.
+        let first = (at - half - stride / 2 + stride - 1).div_euclid(stride).min(nearest);
+        let last = (at + half - stride / 2 - 1).div_euclid(stride).max(nearest);
+        first.max(0) as usize..((last + 1).max(1) as usize).min(length)
+    };
+    let mut count = 0.0f32;
+    for row in range(place_px[1], cells.size.height_px) {
+        for column in range(place_px[0], cells.size.width_px) {
+            let from = &cells.values[cells.size.index(column, row) * cells.dimensions..][..cells.dimensions];
+            mean.iter_mut().zip(from).for_each(|(sum, value)| *sum += value);
+            count += 1.0;
+        }
+    }
+    mean.iter_mut().for_each(|sum| *sum /= count.max(1.0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_is_of_the_cells_in_the_middle() {
+        let size = Size::new(8, 8);
+        let values = (0..64).map(|at| at as f32).collect();
+        let cells = CellMap { size, stride_px: 8, dimensions: 1, values };
+        let mean = |place, side| {
+            let mut mean = [0.0];
+            mean_around(&cells, place, side, &mut mean);
+            mean[0]
+        };
+        // Around (32, 32): middles at 20, 28, 36, 44 are within 16; columns and rows 2 to 5.
+        assert_eq!(
+            mean([32, 32], 32),
+            (2..6).flat_map(|y| (2..6).map(move |x| (8 * y + x) as f32)).sum::<f32>() / 16.0
+        );
+        assert_eq!(mean([33, 33], 1), 4.0 * 8.0 + 4.0);
+        assert_eq!(mean([0, 0], 16), 0.0);
+    }
+}

@@ -1,0 +1,132 @@
+//! Our query: fine, soft, smooth.
+
+use super::cells::means_of_squares;
+use super::{Answer, QuerySettings};
+use crate::context::Context;
+use crate::slides::view::View;
+use crate::tissue::clusters::cosines_to;
+use crate::tissue::dictionary::Dictionary;
+use crate::tissue::encoder::{CellMap, CellPlace, Reading};
+use crate::tissue::look::Look;
+use microtome_kernels::Size;
+use microtome_kernels::gaussian::gaussian_blur;
+use microtome_vault::Result;
+use rayon::prelude::*;
+
+/// Places are no coarser than this, if need be by encoding several times, moved by as much.
+const COARSEST_PX: usize = 16;
+/// Deviations of the smoothing that its neighbourhood reaches to.
+const REACH_SIGMAS: f32 = 3.0;
+
+/// Pixels of the view that a place is wide.
+pub(super) fn side_px(dictionary: &Dictionary, level: usize) -> usize {
+    dictionary.encoder.stride_px(level).min(COARSEST_PX)
+}
+
+/// The classes of a window.
+pub(super) fn fine(
+    dictionary: &Dictionary,
+    view: &View<'_>,
+    look: &Look,
+    place: CellPlace,
+    settings: &QuerySettings,
+    context: &Context<'_>,
+) -> Result<Answer> {
+    let side_px = side_px(dictionary, place.level);
+    let stride = dictionary.encoder.stride_px(place.level);
+    let sigma = settings.smoothing_px / side_px as f32;
+    let smoothed = (REACH_SIGMAS * sigma).ceil() as usize;
+    // Vectors are averaged over what a name was about; a whole tile's are, within the backbone.
+    let averaged = match dictionary.encoder.reading {
+        Reading::Middle => dictionary.tiles.named_px / side_px / 2,
+        Reading::Tile => 0,
+    };
+    let border_px = (smoothed + averaged) * side_px;
+    let wide = CellPlace { border: border_px.div_ceil(stride), ..place };
+    let cells = interleaved(dictionary, view, look, wide, stride / side_px, context)?;
+    let mut means = means_of_squares(&cells, averaged);
+    dictionary.encoder.project(place.level, &mut means.values);
+    let (weights, nearness) = weights(dictionary, place.level, &means, settings.temperature);
+    let own = Size::new(place.size.width_px * stride / side_px, place.size.height_px * stride / side_px);
+    let border = wide.border * stride / side_px - averaged;
+    let smooth: Vec<Vec<f32>> = weights.par_iter().map(|map| gaussian_blur(map, means.size, sigma)).collect();
+    let (mut class, mut confidence, mut near) = (Vec::new(), Vec::new(), Vec::new());
+    for row in border..border + own.height_px {
+        for column in border..border + own.width_px {
+            let at = means.size.index(column, row);
+            let best = (0..smooth.len())
+                .fold(0, |best, next| if smooth[next][at] > smooth[best][at] { next } else { best });
+            class.push(best as u8);
+            confidence.push(smooth[best][at]);
+            near.push(nearness[at]);
+        }
+    }
+    Ok(Answer { class, confidence, nearness: near })
+}
+
+/// Cells between the cells of a coarse map: the slide is encoded `times`² times, moved by a part of the stride.
+fn interleaved(
+    dictionary: &Dictionary,
+    view: &View<'_>,
+    look: &Look,
+    place: CellPlace,
+    times: usize,
+    context: &Context<'_>,
+) -> Result<CellMap> {
+    if times <= 1 {
+        return dictionary.encoder.cells(view, look, place, context);
+    }
+    let stride = dictionary.encoder.stride_px(place.level);
+    let dimensions = dictionary.encoder.dimensions(place.level);
+    let coarse = Size::new(place.size.width_px + 2 * place.border, place.size.height_px + 2 * place.border);
+    let size = Size::new(coarse.width_px * times, coarse.height_px * times);
+    context.budget.grant("the finer map of this window", size.area_px() as u64, 4 * dimensions as u64)?;
+    let mut values = vec![0.0; size.area_px() * dimensions];
+    // A cell of the finer map is in the middle of what the moved coarse cell covers.
+    let shift = |step: usize| ((2 * step + 1) * stride / (2 * times)) as i64 - (stride / 2) as i64;
+    for (across, down) in (0..times * times).map(|step| (step % times, step / times)) {
+        context.check_cancelled()?;
+        let moved = CellPlace { shift_px: [shift(across), shift(down)], ..place };
+        let cells = dictionary.encoder.cells(view, look, moved, context)?;
+        for row in 0..coarse.height_px {
+            for column in 0..coarse.width_px {
+                let to = size.index(column * times + across, row * times + down) * dimensions;
+                let from = coarse.index(column, row) * dimensions;
+                values[to..to + dimensions].copy_from_slice(&cells.values[from..from + dimensions]);
+            }
+        }
+    }
+    Ok(CellMap { size, stride_px: stride / times, dimensions, values })
+}
+
+/// How much each class weighs at each cell, a map each, and the cosine to the nearest prototype: prototypes weigh as e to the
+/// power of their cosine over the temperature, and stand for their class by the share of it that was seen in them, for all
+/// others together by the rest.
+fn weights(
+    dictionary: &Dictionary,
+    level: usize,
+    cells: &CellMap,
+    temperature: f32,
+) -> (Vec<Vec<f32>>, Vec<f32>) {
+    let classes = dictionary.classes.len();
+    let cosines = cosines_to(&cells.values, &dictionary.centroids[&level], cells.dimensions);
+    let of_cell = |cosines: &[f32]| {
+        let highest = cosines.iter().copied().fold(f32::MIN, f32::max);
+        let (mut weights, mut sum) = (vec![0.0f32; classes], 0.0);
+        for (prototype, cosine) in dictionary.prototypes.iter().zip(cosines) {
+            let weight = ((cosine - highest) / temperature).exp();
+            let share = prototype.share as f32;
+            let rest = weight * (1.0 - share) / (classes - 1).max(1) as f32;
+            for (class, sum) in weights.iter_mut().enumerate() {
+                *sum += if class == prototype.class { weight * share } else { rest };
+            }
+            sum += weight;
+        }
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+        (weights, highest)
+    };
+    let all: Vec<(Vec<f32>, f32)> =
+        cosines.par_chunks_exact(dictionary.prototypes.len()).map(of_cell).collect();
+    let map = |class: usize| all.iter().map(|(weights, _)| weights[class]).collect();
+    ((0..classes).map(map).collect(), all.iter().map(|(_, highest)| *highest).collect())
+}

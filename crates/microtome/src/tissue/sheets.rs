@@ -1,0 +1,207 @@
+//! Clusters as pictures, for whom they are to be named by: a sheet of tiles for each, a page with all, and a table to fill in.
+
+use super::clusters::Clusters;
+use super::names::Shown;
+use super::tiles;
+use crate::context::Context;
+use crate::export::png::{Samples, png_bytes};
+use crate::project::Project;
+use crate::project::database::Naming;
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use microtome_kernels::Size;
+use microtome_vault::disk::AtomicFolder;
+use microtome_vault::{Budget, Error, Result, disk};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Tiles in a row of a sheet.
+const ACROSS: usize = 5;
+/// White between tiles, in pixels.
+const GAP_PX: usize = 6;
+/// The line around what a name is about.
+const LINE: [u8; 3] = [0, 0, 0];
+/// Digits of the clusters' key that name an old folder.
+const KEY_DIGITS: usize = 8;
+
+#[derive(Template)]
+#[template(path = "clusters.html")]
+struct Page {
+    clusters: Vec<Row>,
+    named_px: usize,
+    side_px: usize,
+    shown: String,
+}
+
+struct Row {
+    number: usize,
+    picture: String,
+    tiles: usize,
+    slides: usize,
+    compactness: String,
+    stability: String,
+    is_unstable: bool,
+    name: String,
+}
+
+/// Writes the sheets of the project's clusters into `out/clusters`; those of other clusters that are there are kept beside it.
+///
+/// # Errors
+/// Those of reading; `Io`; `Cancelled`.
+pub fn write(project: &Project, clusters: &Clusters, shown: Shown, context: &Context<'_>) -> Result<PathBuf> {
+    let parent = project.root.join("out");
+    disk::create_folder_all(&parent)?;
+    let path = parent.join("clusters");
+    put_aside(&path, clusters)?;
+    let pictures = tiles_of(project, clusters, shown, context)?;
+    let namings = project.database.namings(&clusters.key)?;
+    let folder = AtomicFolder::create(&path)?;
+    let side_px = project.settings.tiles.side_px;
+    let named_px = project.settings.tiles.named_px;
+    let mut rows = Vec::new();
+    let mut table = csv::Writer::from_writer(Vec::new());
+    let failed = |error: csv::Error| Error::bug(format!("the table cannot be written ({error})"));
+    let header = ["cluster", "class", "share", "tiles", "slides", "compactness", "stability"];
+    table.write_record(header).map_err(failed)?;
+    for (cluster, tiles) in pictures.iter().enumerate() {
+        let (size, rgb) = sheet(tiles, side_px, named_px);
+        let png = png_bytes(size, Samples::Rgb8(&rgb))?;
+        folder.write(&format!("cluster_{cluster:02}.png"), &png)?;
+        let quality = &clusters.quality[cluster];
+        let (class, share) = said(namings.iter().find(|naming| naming.cluster == cluster));
+        let numbers = [quality.compactness, quality.stability].map(|value| format!("{value:.2}"));
+        let [compactness, stability] = numbers.clone();
+        table
+            .write_record([
+                cluster.to_string(),
+                class.clone(),
+                share,
+                quality.tiles.to_string(),
+                quality.slides.to_string(),
+                compactness,
+                stability,
+            ])
+            .map_err(failed)?;
+        let [compactness, stability] = numbers;
+        rows.push(Row {
+            number: cluster,
+            picture: format!("data:image/png;base64,{}", STANDARD.encode(png)),
+            tiles: quality.tiles,
+            slides: quality.slides,
+            compactness,
+            stability,
+            is_unstable: quality.stability < 0.5,
+            name: class,
+        });
+    }
+    folder.write("names.csv", &table.into_inner().map_err(|error| Error::bug(error.to_string()))?)?;
+    let shown = match shown {
+        Shown::Top(count) => format!("the {count} tiles nearest to its middle"),
+        Shown::Sample(count) => {
+            format!("{count} of its tiles, from the nearest to its middle to the farthest")
+        }
+    };
+    let page = Page { clusters: rows, named_px, side_px, shown };
+    let page =
+        page.render().map_err(|error| Error::bug(format!("the page could not be rendered ({error})")))?;
+    folder.write("index.html", page.as_bytes())?;
+    folder.write("clusters.txt", clusters.key.as_bytes())?;
+    folder.commit()?;
+    Ok(path)
+}
+
+/// Sheets of other clusters, in which a person may have written names, get another name.
+fn put_aside(path: &std::path::Path, clusters: &Clusters) -> Result<()> {
+    let key = path.join("clusters.txt");
+    if !key.is_file() {
+        return Ok(());
+    }
+    let own = disk::read_file_bounded(&key, Budget::of_bytes(1 << 10))?;
+    let own = String::from_utf8_lossy(&own).into_owned();
+    if own == clusters.key {
+        return Ok(());
+    }
+    let digits: String = own.chars().filter(char::is_ascii_hexdigit).take(KEY_DIGITS).collect();
+    let aside = path.with_file_name(format!("clusters-{digits}"));
+    disk::remove_folder_all(&aside)?;
+    disk::rename(path, &aside)
+}
+
+fn said(naming: Option<&Naming>) -> (String, String) {
+    match naming {
+        None => (String::new(), String::new()),
+        Some(Naming { class: None, .. }) => ("-".to_owned(), String::new()),
+        Some(Naming { class: Some(class), share, .. }) => (class.clone(), format!("{share:.2}")),
+    }
+}
+
+/// The shown tiles of each cluster; each slide is opened once.
+fn tiles_of(
+    project: &Project,
+    clusters: &Clusters,
+    shown: Shown,
+    context: &Context<'_>,
+) -> Result<Vec<Vec<Vec<u8>>>> {
+    let slides = project.slides()?;
+    let chosen: Vec<Vec<usize>> =
+        (0..clusters.count()).map(|cluster| shown.of(&clusters.tiles_by_nearness(cluster))).collect();
+    let mut of_slide: BTreeMap<usize, Vec<(usize, usize, usize)>> = BTreeMap::new();
+    for (cluster, tiles) in chosen.iter().enumerate() {
+        for (place, tile) in tiles.iter().enumerate() {
+            let (slide, number) = clusters.place_of(*tile);
+            of_slide.entry(slide).or_default().push((cluster, place, number));
+        }
+    }
+    let mut pictures: Vec<Vec<Vec<u8>>> = chosen.iter().map(|tiles| vec![Vec::new(); tiles.len()]).collect();
+    let size = Size::new(project.settings.tiles.side_px, project.settings.tiles.side_px);
+    context.progress().begin("pictures of the clusters", of_slide.len());
+    for (done, (slide, wanted)) in of_slide.into_iter().enumerate() {
+        context.check_cancelled()?;
+        let Some(slide) = slides.get(slide) else { continue };
+        let Some(list) = tiles::read(project, slide, context)? else { continue };
+        let open = slide.open(context)?;
+        let view = tiles::view(&open, slide.mpp, &project.settings.tiles)?;
+        let read = |(cluster, place, number): &(usize, usize, usize)| -> Result<(usize, usize, Vec<u8>)> {
+            let corner = list.corners_px.get(*number).copied().unwrap_or_default();
+            Ok((*cluster, *place, view.region(corner, size, context.budget)?.rgb))
+        };
+        for (cluster, place, rgb) in wanted.par_iter().map(read).collect::<Result<Vec<_>>>()? {
+            pictures[cluster][place] = rgb;
+        }
+        context.progress().advance(done + 1, "");
+    }
+    context.progress().end();
+    Ok(pictures)
+}
+
+/// Tiles side by side, with a line around what a name is about.
+fn sheet(tiles: &[Vec<u8>], side_px: usize, named_px: usize) -> (Size, Vec<u8>) {
+    let across = ACROSS.min(tiles.len().max(1));
+    let down = tiles.len().div_ceil(across).max(1);
+    let size = Size::new(across * (side_px + GAP_PX) + GAP_PX, down * (side_px + GAP_PX) + GAP_PX);
+    let mut rgb = vec![255; 3 * size.area_px()];
+    for (index, tile) in tiles.iter().enumerate().filter(|(_, tile)| tile.len() == 3 * side_px * side_px) {
+        let left = GAP_PX + index % across * (side_px + GAP_PX);
+        let top = GAP_PX + index / across * (side_px + GAP_PX);
+        for (y, row) in tile.chunks_exact(3 * side_px).enumerate() {
+            rgb[3 * size.index(left, top + y)..][..3 * side_px].copy_from_slice(row);
+        }
+        if named_px >= side_px {
+            continue;
+        }
+        let inner = (side_px - named_px) / 2;
+        for along in 0..named_px {
+            for (x, y) in [
+                (inner + along, inner),
+                (inner + along, inner + named_px - 1),
+                (inner, inner + along),
+                (inner + named_px - 1, inner + along),
+            ] {
+                rgb[3 * size.index(left + x, top + y)..][..3].copy_from_slice(&LINE);
+            }
+        }
+    }
+    (size, rgb)
+}
