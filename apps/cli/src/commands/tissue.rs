@@ -47,19 +47,20 @@ pub(super) fn project(command: ProjectCommands, budget: Budget) -> Result<ExitCo
 pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode> {
     match command {
         TissueCommands::Tile { project, side, step, named, mpp, least_tissue } => {
-            let (mut open, mut settings) = opened(&project, "microtome tissue tile")?;
+            let (open, mut settings) = opened(&project, "microtome tissue tile")?;
             let tiles = &mut settings.tiles;
             set(&mut tiles.side_px, side);
             set(&mut tiles.step_px, step);
             set(&mut tiles.named_px, named);
             set(&mut tiles.least_tissue, least_tissue);
             tiles.mpp = mpp.or(tiles.mpp);
-            open.change(settings)?;
+            let open = open.with_settings(settings)?;
             let found = with_project(&open, budget, |context| tiles::tile(&open, context))?;
+            open.keep_settings()?;
             println!("{} tiles of {} slides", found.tiles, found.slides);
         }
         TissueCommands::Pretrain { project, encoder, paper, epochs, batch } => {
-            let (mut open, mut settings) = opened(&project, "microtome tissue pretrain")?;
+            let (open, mut settings) = opened(&project, "microtome tissue pretrain")?;
             let own = &mut settings.encoder;
             if encoder.as_ref().is_some_and(|kind| *kind != own.kind) {
                 (own.epochs, own.batch) = (None, None);
@@ -68,8 +69,9 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             set(&mut own.paper, paper);
             own.epochs = epochs.or(own.epochs);
             own.batch = batch.or(own.batch);
-            open.change(settings)?;
+            let open = open.with_settings(settings)?;
             let taught = with_project(&open, budget, |context| pretrain::pretrain(&open, context))?;
+            open.keep_settings()?;
             let was_there = if taught.was_there { ", which was there" } else { "" };
             println!("encoder {}{was_there} ({})", taught.kind, &taught.sha256[..12]);
             if let (Some(first), Some(last)) = (taught.losses.first(), taught.losses.last()) {
@@ -86,16 +88,17 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             println!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
         }
         TissueCommands::Cluster { project, k, restarts, shown } => {
-            let (mut open, mut settings) = opened(&project, "microtome tissue cluster")?;
+            let (open, mut settings) = opened(&project, "microtome tissue cluster")?;
             set(&mut settings.clusters.count, k);
             set(&mut settings.clusters.restarts, restarts);
-            open.change(settings)?;
+            let open = open.with_settings(settings)?;
             let encoder = pretrain::encoder(&open)?;
             let (found, folder) = with_project(&open, budget, |context| {
                 let found = clusters::cluster(&open, &encoder, context)?;
                 let folder = sheets::write(&open, &found, shown, context)?;
                 Ok((found, folder))
             })?;
+            open.keep_settings()?;
             let stable = found.quality.iter().filter(|quality| quality.stability >= 0.75).count();
             println!("{} clusters, {stable} of them stable", found.count());
             println!("look at {}", folder.join("index.html").display());

@@ -72,23 +72,32 @@ impl Project {
             return Err(Error::usage("there is no project in this folder").advise(advice).at(root));
         }
         let lock = FolderLock::acquire(root, holder)?;
-        disk::remove_leftovers(root.join("models"))?;
+        for folder in [root.to_owned(), root.join("models")] {
+            disk::remove_leftovers(folder)?;
+        }
         let settings = Settings::read(root)?;
         let database = Database::open(root)?;
         Ok(Self { root: root.to_owned(), settings, database, _lock: lock })
     }
 
-    /// Changes what a person decides, and keeps it.
+    /// What a person decides from now on; kept by [`Self::keep_settings`], once it was seen to work.
     ///
     /// # Errors
-    /// `Usage` when it cannot be; `Io`.
-    pub fn change(&mut self, settings: Settings) -> Result<()> {
-        if settings != self.settings {
-            settings.check()?;
-            settings.write(&self.root)?;
-            self.settings = settings;
+    /// `Usage` when it cannot be.
+    pub fn with_settings(self, settings: Settings) -> Result<Self> {
+        settings.check()?;
+        Ok(Self { settings, ..self })
+    }
+
+    /// Writes the settings into the project.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn keep_settings(&self) -> Result<()> {
+        match Settings::read(&self.root)? == self.settings {
+            true => Ok(()),
+            false => self.settings.write(&self.root),
         }
-        Ok(())
     }
 
     /// Where the arrays of a kind lie, one group a slide.

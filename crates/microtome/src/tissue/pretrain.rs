@@ -152,6 +152,11 @@ fn key_of(project: &Project, lists: &[TileList]) -> Result<String> {
     let number = |value: &Option<usize>| value.map_or(String::new(), |value| value.to_string());
     key = key.with("epochs", number(epochs)).with("batch", number(batch));
     if !is_built_in(kind) {
+        if !Path::new(kind).is_file() {
+            let names: Vec<&str> = Architecture::ALL.iter().map(|architecture| architecture.name).collect();
+            return Err(Error::usage(format!("there is no encoder “{kind}”"))
+                .advise(format!("it is texture, {}, or a safetensors file", names.join(", "))));
+        }
         key = key.with("file", sha256_file(kind)?);
     }
     Ok(lists.iter().fold(key, |key, list| key.with("tiles", &list.key)).finish())
@@ -187,11 +192,6 @@ impl School<'_> {
             return self.taught(architecture, key);
         }
         let path = Path::new(&settings.kind);
-        if !path.is_file() {
-            let names: Vec<&str> = Architecture::ALL.iter().map(|architecture| architecture.name).collect();
-            return Err(Error::usage(format!("there is no encoder “{}”", settings.kind))
-                .advise(format!("it is texture, {}, or a safetensors file", names.join(", "))));
-        }
         let bytes = disk::read_file_bounded(path, LARGEST)?;
         let mut parts = EncoderParts::from_bytes(&bytes).map_err(|error| error.at(path))?;
         parts.projections.clear();

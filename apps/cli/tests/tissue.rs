@@ -1,0 +1,304 @@
+//! Tissue prototypes end to end, through the program: from pictures of two textures to masks, by names alone.
+
+#![allow(clippy::disallowed_methods)] // Test files need not survive a power cut.
+
+mod common;
+
+use common::{Working, command, files_below, microtome, put, put_plain, refuse, succeed};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Pictures in the folder.
+const PICTURES: usize = 5;
+/// Their side.
+const SIDE_PX: u32 = 256;
+
+/// Whether a place lies in the right, dotted, part of a picture: the border is a wave of its own in each.
+fn is_dotted(picture: usize, x: u32, y: u32) -> bool {
+    let wave = (f64::from(y) / 20.0 + picture as f64).sin() * 18.0;
+    f64::from(x) > 100.0 + 12.0 * picture as f64 + wave
+}
+
+/// A pixel: pink with fibres on the left, violet dots as of nuclei on the right, and noise.
+fn pixel(picture: usize, x: u32, y: u32) -> [u8; 3] {
+    let mixed =
+        (x.wrapping_mul(73_856_093) ^ y.wrapping_mul(19_349_663) ^ (picture as u32).wrapping_mul(83_492_791))
+            .wrapping_mul(2_654_435_761);
+    let noise = (mixed >> 27) as i32 - 16;
+    let colour = if is_dotted(picture, x, y) {
+        let (u, v) = (x as i32 % 12 - 6, y as i32 % 12 - 6);
+        if u * u + v * v < 16 { [90, 50, 150] } else { [190, 140, 200] }
+    } else if (x + 2 * y) % 24 < 6 {
+        [200, 110, 160]
+    } else {
+        [235, 180, 210]
+    };
+    colour.map(|value: i32| (value + noise).clamp(0, 255) as u8)
+}
+
+/// Puts pictures and their masks.
+fn put_pictures(folder: &Path) {
+    for name in ["pictures", "masks"] {
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    for picture in 0..PICTURES {
+        let rgb = image::RgbImage::from_fn(SIDE_PX, SIDE_PX, |x, y| image::Rgb(pixel(picture, x, y)));
+        rgb.save(folder.join(format!("pictures/p{picture}.png"))).unwrap();
+        let class = |x, y| image::Luma([u8::from(is_dotted(picture, x, y))]);
+        image::GrayImage::from_fn(SIDE_PX, SIDE_PX, class)
+            .save(folder.join(format!("masks/p{picture}.png")))
+            .unwrap();
+    }
+}
+
+/// A project with these pictures and tiles.
+fn project(folder: &Path) {
+    put_pictures(folder);
+    succeed(folder, &["project", "init", "p", "--classes", "fibres,dots"]);
+    succeed(folder, &["project", "add", "p", "pictures"]);
+    succeed(folder, &["tissue", "tile", "p", "--side", "64", "--step", "32", "--named", "32"]);
+}
+
+const SMALL: [&str; 9] = ["tissue", "pretrain", "p", "--encoder", "small", "--epochs", "2", "--batch", "32"];
+
+fn clustered(folder: &Path, pretrain: &[&str]) {
+    succeed(folder, pretrain);
+    succeed(folder, &["tissue", "embed", "p"]);
+    succeed(folder, &["tissue", "cluster", "p", "--k", "6", "--restarts", "2"]);
+}
+
+fn scores(folder: &Path, out: &str) -> serde_json::Value {
+    let ended =
+        succeed(folder, &["evaluate", "--task", "tissue", "--predicted", out, "--truth", "masks", "--json"]);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// All that a project and an answer hold but for what tells the time.
+fn findings(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = files_below(folder);
+    files.retain(|path, _| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        !name.starts_with("project.sqlite") && name != ".lock"
+    });
+    files
+}
+
+#[test]
+fn two_textures_are_told_apart_by_names_with_every_query_and_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    project(folder);
+    let texture = ["tissue", "pretrain", "p", "--encoder", "texture"];
+    for encoder in [&texture[..], &SMALL[..]] {
+        clustered(folder, encoder);
+        succeed(folder, &["tissue", "name", "p", "--oracle", "masks"]);
+        // Clusters of one picture's hand-made numbers follow its light and dark rather than its textures.
+        for (method, least) in [("direct", 0.9), ("cluster", 0.7), ("fine", 0.9)] {
+            let out = format!("{}-{method}", encoder[4]);
+            succeed(folder, &["tissue", "query", "p", "--method", method, "--out", &out]);
+            let scores = scores(folder, &out);
+            let dice = scores["mean_dice"].as_f64().unwrap();
+            assert!(dice >= least, "{out}: {dice}");
+            assert_eq!(scores["pictures"].as_array().unwrap().len(), PICTURES);
+            assert!(scores["notes"].to_string().contains("oracle"), "an experiment says so");
+        }
+    }
+    // The dictionary alone says the same of the same pictures.
+    succeed(folder, &["tissue", "apply", "p/models/dictionary.safetensors", "pictures", "--out", "applied"]);
+    for picture in 0..PICTURES {
+        let mask = |out: &str| std::fs::read(folder.join(format!("{out}/masks/p{picture}.png"))).unwrap();
+        assert!(mask("applied") == mask("small-fine"), "p{picture}");
+    }
+    let page = std::fs::read_to_string(folder.join("applied/report.html")).unwrap();
+    assert!(page.contains("Named by an oracle") && page.contains("fibres"));
+    let table = std::fs::read_to_string(folder.join("applied/areas.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + PICTURES);
+}
+
+#[test]
+fn a_person_names_by_file_and_by_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    project(folder);
+    clustered(folder, &["tissue", "pretrain", "p", "--encoder", "texture"]);
+    let sheets = folder.join("p/out/clusters");
+    assert!(sheets.join("index.html").is_file() && sheets.join("cluster_05.png").is_file());
+    let table = std::fs::read_to_string(sheets.join("names.csv")).unwrap();
+    assert_eq!(table.lines().count(), 7, "{table}");
+    refuse(folder, &["tissue", "query", "p", "--out", "early"], 2, &["no cluster has a name yet"]);
+    put(folder, "names.csv", "cluster,class,share\n0,dots,0.9\n1,fibres,\n2,-,\n3,dots,1\n");
+    let ended = succeed(folder, &["tissue", "name", "p", "--from", "names.csv"]);
+    assert!(ended.stdout.contains("3 of 6"), "{ended:?}");
+    let ended = succeed(folder, &["tissue", "name", "p", "--cluster", "4", "--class", "fibres"]);
+    assert!(ended.stdout.contains("4 of 6"), "{ended:?}");
+    succeed(folder, &["tissue", "name", "p", "--cluster", "3", "--reject"]);
+    let status = succeed(folder, &["project", "status", "p"]);
+    assert!(status.stdout.contains("3 of 6 clusters, 2 rejected"), "{status:?}");
+    for (arguments, phrase) in [
+        (["--cluster", "9", "--class", "dots"], "there is no cluster 9"),
+        (["--cluster", "1", "--class", "bone"], "there is no class “bone”"),
+    ] {
+        let ended = microtome(folder, &[&["tissue", "name", "p"], &arguments[..]].concat());
+        assert!(ended.code == 2 && ended.stderr.contains(phrase), "{ended:?}");
+    }
+    succeed(folder, &["tissue", "query", "p", "--out", "out"]);
+    assert!(!std::fs::read_to_string(folder.join("out/report.html")).unwrap().contains("oracle"));
+    // Other clusters have other names: those that were given stay with theirs.
+    succeed(folder, &["tissue", "cluster", "p", "--k", "4"]);
+    refuse_project(folder, &["tissue", "query", "p", "--out", "again"], 2, "these clusters have no names");
+    succeed(folder, &["tissue", "cluster", "p", "--k", "6"]);
+    succeed(folder, &["tissue", "query", "p", "--out", "again"]);
+    assert!(findings(&folder.join("again")) == findings(&folder.join("out")));
+}
+
+/// As [`refuse`], of what may note in the project's database that it was opened.
+fn refuse_project(folder: &Path, arguments: &[&str], code: i32, phrase: &str) {
+    let before = findings(folder);
+    let ended = microtome(folder, arguments);
+    assert_eq!(ended.code, code, "{arguments:?}: {ended:?}");
+    assert!(ended.stderr.contains(phrase), "“{phrase}” after {arguments:?}: {ended:?}");
+    assert!(before == findings(folder), "{arguments:?} touched {folder:?}");
+}
+
+#[test]
+fn a_second_project_and_a_killed_one_give_the_same_bytes() {
+    let whole = tempfile::tempdir().unwrap();
+    project(whole.path());
+    clustered(whole.path(), &SMALL);
+    succeed(whole.path(), &["tissue", "name", "p", "--oracle", "masks"]);
+    succeed(whole.path(), &["tissue", "query", "p", "--out", "out"]);
+    let broken = tempfile::tempdir().unwrap();
+    project(broken.path());
+    // Every stage is killed, at a moment of its own, before it is done.
+    for (index, stage) in [
+        &SMALL[..],
+        &["tissue", "embed", "p"],
+        &["tissue", "cluster", "p", "--k", "6", "--restarts", "2"],
+        &["tissue", "name", "p", "--oracle", "masks"],
+        &["tissue", "query", "p", "--out", "out"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for millis in [5, 40 + 60 * index as u64] {
+            let mut working = Working::start(broken.path(), stage);
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(millis) && working.0.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            drop(working);
+        }
+        succeed(broken.path(), stage);
+    }
+    let (one, other) = (findings(whole.path()), findings(broken.path()));
+    let only = |of: &BTreeMap<PathBuf, Vec<u8>>, not: &BTreeMap<PathBuf, Vec<u8>>| -> Vec<PathBuf> {
+        of.keys().filter(|path| !not.contains_key(*path)).cloned().collect()
+    };
+    assert_eq!((only(&one, &other), only(&other, &one)), (Vec::new(), Vec::new()));
+    let differ: Vec<&PathBuf> = one.keys().filter(|path| one[*path] != other[*path]).collect();
+    assert!(differ.is_empty(), "these differ: {differ:?}");
+    assert!(one.len() > 60, "{} files were compared", one.len());
+}
+
+#[test]
+fn what_is_done_is_not_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    project(folder);
+    clustered(folder, &SMALL);
+    let before = findings(&folder.join("p"));
+    let ended = succeed(folder, &SMALL);
+    assert!(ended.stdout.contains("which was there"), "{ended:?}");
+    clustered(folder, &SMALL);
+    assert!(findings(&folder.join("p")) == before);
+    // Another side makes what follows stale, and status says so.
+    succeed(folder, &["tissue", "tile", "p", "--side", "48"]);
+    let status = succeed(folder, &["project", "status", "p"]).stdout;
+    assert!(status.contains("stale") && status.contains("next: microtome tissue pretrain p"), "{status}");
+    refuse_project(folder, &["tissue", "cluster", "p"], 2, "embeddings are missing");
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_leaves_the_project_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    put_pictures(folder);
+    refuse(folder, &["project", "status", "nowhere"], 2, &["there is no project"]);
+    refuse(folder, &["project", "init", "pictures"], 2, &["holds something else"]);
+    refuse(folder, &["project", "init", "q", "--classes", "a,a"], 2, &["twice"]);
+    succeed(folder, &["project", "init", "p", "--classes", "fibres,dots"]);
+    refuse_project(folder, &["project", "init", "p"], 2, "there is a project already");
+    refuse_project(folder, &["tissue", "tile", "p"], 2, "no slides yet");
+    put(folder, "text.png", "no picture");
+    refuse_project(folder, &["project", "add", "p", "text.png"], 3, "text.png");
+    succeed(folder, &["project", "add", "p", "pictures/p0.png"]);
+    refuse_project(folder, &["tissue", "embed", "p"], 2, "no encoder yet");
+    refuse_project(folder, &["tissue", "pretrain", "p"], 2, "tiles are missing");
+    refuse_project(folder, &["tissue", "tile", "p", "--mpp", "0.5"], 2, "does not state its resolution");
+    succeed(folder, &["tissue", "tile", "p", "--side", "256", "--named", "32"]);
+    let one_tile = microtome(folder, &["tissue", "pretrain", "p", "--encoder", "small"]);
+    assert!(one_tile.code == 3 && one_tile.stderr.contains("only one"), "{one_tile:?}");
+    succeed(folder, &["tissue", "tile", "p", "--side", "64", "--step", "64"]);
+    refuse_project_kind(folder, "nothing", "there is no encoder “nothing”");
+    put(folder, "bad.safetensors", "no weights");
+    refuse_project_kind(folder, "bad.safetensors", "not a readable safetensors model");
+    succeed(folder, &["tissue", "pretrain", "p", "--encoder", "texture"]);
+    succeed(folder, &["tissue", "embed", "p"]);
+    let ended = microtome(folder, &["tissue", "cluster", "p", "--k", "400"]);
+    assert!(ended.code == 2 && ended.stderr.contains("400 clusters are wanted of 16 tiles"), "{ended:?}");
+    succeed(folder, &["tissue", "cluster", "p", "--k", "3"]);
+    put(folder, "names.csv", "cluster,class\n7,dots\n");
+    refuse_project(folder, &["tissue", "name", "p", "--from", "names.csv"], 2, "there is no cluster 7");
+    // A mask of another size than its picture.
+    std::fs::create_dir_all(folder.join("small")).unwrap();
+    image::GrayImage::new(9, 9).save(folder.join("small/p0.png")).unwrap();
+    refuse_project(folder, &["tissue", "name", "p", "--oracle", "small"], 3, "9×9");
+    // Other weights where the encoder was.
+    std::fs::copy(folder.join("bad.safetensors"), folder.join("p/models/encoder.safetensors")).unwrap();
+    refuse_project(folder, &["tissue", "embed", "p"], 3, "encoder.safetensors");
+    // A project of a newer version.
+    put(folder, "p/microtome.toml", "version = 2\n");
+    refuse_project(folder, &["project", "status", "p"], 3, "newer");
+}
+
+fn refuse_project_kind(folder: &Path, kind: &str, phrase: &str) {
+    let ended = microtome(folder, &["tissue", "pretrain", "p", "--encoder", kind]);
+    assert!(matches!(ended.code, 2 | 3) && ended.stderr.contains(phrase), "{ended:?}");
+}
+
+#[test]
+fn white_pictures_are_said_to_be_white() {
+    let folder = tempfile::tempdir().unwrap();
+    put_plain(folder.path(), "white.png", 200, [255; 3]);
+    succeed(folder.path(), &["project", "init", "p", "--classes", "a,b"]);
+    succeed(folder.path(), &["project", "add", "p", "white.png"]);
+    let ended = microtome(folder.path(), &["tissue", "tile", "p"]);
+    assert!(ended.code == 3 && ended.stderr.contains("no slide has a tile with tissue"), "{ended:?}");
+}
+
+#[test]
+fn one_process_at_a_time_has_a_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    project(folder);
+    let many = ["tissue", "pretrain", "p", "--encoder", "small", "--epochs", "500", "--batch", "32"];
+    let mut working = command(folder, &many);
+    working.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let working = Working(working.spawn().unwrap());
+    let begun = Instant::now();
+    let refused = loop {
+        let ended = microtome(folder, &["project", "status", "p"]);
+        if ended.code != 0 {
+            break ended;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the project was never taken");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(
+        refused.code == 2 && refused.stderr.contains("in use by microtome tissue pretrain"),
+        "{refused:?}"
+    );
+    drop(working);
+    succeed(folder, &["project", "status", "p"]);
+}
