@@ -287,14 +287,12 @@ fn one_process_at_a_time_has_a_project() {
     working.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let working = Working(working.spawn().unwrap());
     let begun = Instant::now();
-    let refused = loop {
-        let ended = microtome(folder, &["project", "status", "p"]);
-        if ended.code != 0 {
-            break ended;
-        }
+    let holder = || std::fs::read_to_string(folder.join("p/.lock")).unwrap_or_default();
+    while !holder().contains("pretrain") {
         assert!(begun.elapsed() < Duration::from_secs(60), "the project was never taken");
-        std::thread::sleep(Duration::from_millis(20));
-    };
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let refused = microtome(folder, &["project", "status", "p"]);
     assert!(
         refused.code == 2 && refused.stderr.contains("in use by microtome tissue pretrain"),
         "{refused:?}"
