@@ -14,3 +14,4 @@ mod pictures;
 mod regions;
 mod rings;
 mod smooth;
+mod tissue;

@@ -200,8 +200,11 @@ impl School<'_> {
 
     fn recipe(&self, architecture: Architecture) -> Recipe {
         let settings = &self.project.settings.encoder;
-        let mut recipe =
-            if settings.paper { Recipe::paper(architecture) } else { Recipe::ours(architecture) };
+        let tiles: usize = self.lists.iter().map(|list| list.corners_px.len()).sum();
+        let mut recipe = match settings.paper {
+            true => Recipe::paper(architecture),
+            false => Recipe::ours_for(architecture, tiles.min(MOST_TILES)),
+        };
         recipe.epochs = settings.epochs.unwrap_or(recipe.epochs);
         recipe.batch = settings.batch.unwrap_or(recipe.batch);
         if settings.paper {

@@ -49,6 +49,33 @@ mod tests {
         assert!((loss - chance(4)).abs() < 1e-6, "{loss}");
     }
 
+    const LOSS: f32 = 1.785_343_6;
+    const FIRST: [f32; 4] = [-0.094_265_12, -0.014_188_65, 0.053_348_62, 0.107_336_29];
+    const TENTH: [f32; 4] = [-0.029_635_82, -0.027_757_34, -0.028_351_82, -0.026_068_96];
+
+    /// torch 2.15.0, in double precision:
+    /// ```python
+    /// z = torch.tensor([((i * 29 % 17) - 8.0) / 5.0 for i in range(48)], dtype=torch.float64).reshape(12, 4).requires_grad_()
+    /// u = F.normalize(z, dim=1)
+    /// s = (u @ u.T / 0.5).masked_fill(torch.eye(12, dtype=bool), float("-inf"))
+    /// loss = F.cross_entropy(s, torch.cat([torch.arange(6) + 6, torch.arange(6)]))
+    /// loss.backward(); print(loss.item(), z.grad[0].tolist(), z.grad[9].tolist())
+    /// ```
+    #[test]
+    fn value_and_gradient_are_pytorchs() {
+        let values: Vec<f32> = (0..48).map(|index| ((index * 29 % 17) as f32 - 8.0) / 5.0).collect();
+        let x = leaf(values, [12, 4]);
+        let loss = nt_xent(x.clone(), 0.5);
+        assert!((floats(loss.clone())[0] - LOSS).abs() < 2e-6);
+        let gradients = loss.backward();
+        let gradient = floats(x.grad(&gradients).expect("a gradient"));
+        for (row, expected) in [(0, FIRST), (9, TENTH)] {
+            for (ours, theirs) in gradient[4 * row..].iter().zip(expected) {
+                assert!((ours - theirs).abs() < 1e-6, "{row}: {ours} {theirs}");
+            }
+        }
+    }
+
     #[test]
     fn the_gradient_is_the_finite_difference() {
         let values: Vec<f32> = (0..6 * 4).map(|index| ((index * 29 % 17) as f32 - 8.0) / 5.0).collect();

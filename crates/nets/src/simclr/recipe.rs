@@ -64,6 +64,8 @@ pub struct Recipe {
     pub patience: Option<usize>,
 }
 
+/// Steps that ours is taught for: a quarter of an hour on two cores. On GlaS 456 gave a mean Dice of 0.75 and 1,368 one of 0.78.
+const OUR_STEPS: usize = 1_400;
 /// A loss is smaller if it is so by this share.
 const SMALLER: f64 = 0.001;
 
@@ -99,6 +101,13 @@ impl Recipe {
             is_projector_normalised: true,
             patience: Some(10),
         }
+    }
+
+    /// Ours, with as many passes over so many tiles as make [`OUR_STEPS`].
+    pub fn ours_for(architecture: Architecture, tiles: usize) -> Self {
+        let ours = Self::ours(architecture);
+        let steps_an_epoch = (tiles / ours.batch).max(1);
+        Self { epochs: OUR_STEPS.div_ceil(steps_an_epoch), ..ours }
     }
 
     /// Ours for the small encoder.
