@@ -6,7 +6,8 @@
 //! Reading order: [`confidence`] (the network of the contrastive method) and [`feature`], made of [`layers`] and `operations`;
 //! [`contrastive`] (patches, samplers, similarities, loss); [`training`] (the loop, its checkpoints) with its [`optimiser`];
 //! [`resnet`] (the encoders of the tissue method) and [`simclr`] (how they are taught);
-//! [`inference`] (batch norm folded, no tensors); [`weights`] (names and files).
+//! [`inference`] (batch norm folded, no tensors); [`weights`] (names and files); [`onnx`] (networks that others
+//! made).
 
 pub mod confidence;
 pub mod contrastive;
@@ -15,6 +16,7 @@ pub mod feature;
 pub mod inference;
 pub mod initialise;
 pub mod layers;
+pub mod onnx;
 mod operations;
 pub mod optimiser;
 pub mod random;

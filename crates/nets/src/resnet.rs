@@ -53,7 +53,7 @@ impl Block {
         };
         let ((conv1, bn1), (conv2, bn2)) = (both(layers[0]), both(layers[1]));
         let (conv3, bn3) = layers.get(2).map(|layer| both(*layer)).unzip();
-        let downsample = shape.past().map(|past| both(past)).map(|(conv, bn)| Downsample { conv, bn });
+        let downsample = shape.past().map(&mut both).map(|(conv, bn)| Downsample { conv, bn });
         Self { conv1, bn1, conv2, bn2, conv3, bn3, downsample, stride: shape.stride }
     }
 

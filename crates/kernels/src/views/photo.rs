@@ -4,6 +4,7 @@
 //! vectors: the whole view is built once for each instruction set.
 
 #![allow(unsafe_code)] // The view is built for each instruction set; it reads and writes slices only.
+#![allow(clippy::needless_range_loop)] // Loops over registers: a closure would be compiled without their instructions.
 
 use crate::Size;
 use crate::network::vector::{Path, Vector, run_on};

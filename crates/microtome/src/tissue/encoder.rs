@@ -2,10 +2,11 @@
 //! vectors comparable by their cosine.
 //!
 //! A [`Backbone`] is a trait, so that another one is another file: [`texture`] has 36 numbers made by hand, [`network`] the
-//! residual networks. Which numbers belong to a tile is its [`Reading`].
+//! residual networks, [`onnx`] whatever network others made. Which numbers belong to a tile is its [`Reading`].
 
 pub mod file;
 pub mod network;
+pub mod onnx;
 pub mod projection;
 pub mod texture;
 

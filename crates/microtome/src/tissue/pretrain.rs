@@ -155,9 +155,13 @@ fn key_of(project: &Project, lists: &[TileList]) -> Result<String> {
         if !Path::new(kind).is_file() {
             let names: Vec<&str> = Architecture::ALL.iter().map(|architecture| architecture.name).collect();
             return Err(Error::usage(format!("there is no encoder “{kind}”"))
-                .advise(format!("it is texture, {}, or a safetensors file", names.join(", "))));
+                .advise(format!("it is texture, {}, or a file: safetensors or ONNX", names.join(", "))));
         }
-        key = key.with("file", sha256_file(kind)?);
+        key = key.with("file", sha256_file(kind)?).with("side", project.settings.tiles.side_px);
+        let beside = Path::new(kind).with_extension("toml");
+        if beside.is_file() {
+            key = key.with("beside", sha256_file(beside)?);
+        }
     }
     Ok(lists.iter().fold(key, |key, list| key.with("tiles", &list.key)).finish())
 }
@@ -183,6 +187,7 @@ impl School<'_> {
                 input: Input::Stain,
                 reading: Reading::Middle,
                 weights: Vec::new(),
+                onnx: None,
                 projections: BTreeMap::new(),
                 record: json!({"origin": "36 numbers made by hand"}),
             };
@@ -192,6 +197,9 @@ impl School<'_> {
             return self.taught(architecture, key);
         }
         let path = Path::new(&settings.kind);
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+            return Ok((EncoderParts::of_onnx(path, self.project.settings.tiles.side_px)?, Vec::new()));
+        }
         let bytes = disk::read_file_bounded(path, LARGEST)?;
         let mut parts = EncoderParts::from_bytes(&bytes).map_err(|error| error.at(path))?;
         parts.projections.clear();
@@ -225,6 +233,7 @@ impl School<'_> {
                 Some(checkpoint) => encoder_weights(checkpoint),
                 None => simclr::untrained(&recipe, self.project.settings.seed),
             },
+            onnx: None,
             projections: BTreeMap::new(),
             record: json!({
                 "origin": "SimCLR",
@@ -307,10 +316,11 @@ impl School<'_> {
     /// Ours are fitted to the project's tissue; the paper's vectors are taken as they are.
     fn projections(&self, parts: &EncoderParts) -> Result<BTreeMap<usize, Projection>> {
         let mut projections = BTreeMap::new();
-        if parts.reading == Reading::Tile {
+        // Opened in any case: what cannot be is said here.
+        let encoder = parts.encoder(String::new())?;
+        if parts.reading == Reading::Tile && parts.onnx.is_none() {
             return Ok(projections);
         }
-        let encoder = parts.encoder(String::new())?;
         let with_tiles: Vec<usize> =
             (0..self.slides.len()).filter(|slide| !self.lists[*slide].corners_px.is_empty()).collect();
         let count = with_tiles.len().min(MOST_SLIDES);

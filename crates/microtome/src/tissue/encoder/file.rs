@@ -1,6 +1,7 @@
 //! An encoder as one safetensors file: a network's weights under torchvision's names, the projections, and what it is.
 
 use super::network::{Input, Network};
+use super::onnx::OnnxReference;
 use super::projection::Projection;
 use super::texture::Texture;
 use super::{Backbone, Encoder, Reading};
@@ -11,6 +12,7 @@ use microtome_vault::checksum::sha256_hex;
 use microtome_vault::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Version of the file.
 const VERSION: u64 = 1;
@@ -30,6 +32,8 @@ pub struct EncoderParts {
     pub reading: Reading,
     /// A network's, under torchvision's names.
     pub weights: Weights,
+    /// Where an ONNX network lies.
+    pub onnx: Option<OnnxReference>,
     /// By level.
     pub projections: BTreeMap<usize, Projection>,
     /// How it came about, for people.
@@ -47,6 +51,7 @@ impl EncoderParts {
             "kind": self.kind,
             "input": self.input.name(),
             "reading": if self.reading == Reading::Tile { "tile" } else { "middle" },
+            "onnx": self.onnx,
             "record": self.record,
         });
         let mut tensors = self.weights.clone();
@@ -93,6 +98,10 @@ impl EncoderParts {
             input: Input::named(field("input")?).ok_or_else(broken)?,
             reading: if field("reading")? == "tile" { Reading::Tile } else { Reading::Middle },
             weights,
+            onnx: match record.get("onnx") {
+                None | Some(Value::Null) => None,
+                Some(value) => Some(serde_json::from_value(value.clone()).map_err(|_| broken())?),
+            },
             projections: read_projections(&projections)?,
             record: record.get("record").cloned().unwrap_or_default(),
         })
@@ -109,10 +118,28 @@ impl EncoderParts {
             input: Input::ImageNet,
             reading: Reading::Tile,
             weights: weights.into_iter().filter(|tensor| !tensor.name.starts_with("fc.")).collect(),
+            onnx: None,
             projections: BTreeMap::new(),
             record: json!({"origin": "weights from a file"}),
         };
         Ok((parts, architecture))
+    }
+
+    /// An encoder out of an ONNX network.
+    ///
+    /// # Errors
+    /// As [`OnnxReference::of_file`].
+    pub fn of_onnx(path: &Path, tile_px: usize) -> Result<Self> {
+        let onnx = OnnxReference::of_file(path, tile_px)?;
+        Ok(Self {
+            kind: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            input: Input::Colour,
+            reading: onnx.reading(),
+            weights: Vec::new(),
+            onnx: Some(onnx),
+            projections: BTreeMap::new(),
+            record: json!({"origin": "ONNX"}),
+        })
     }
 
     /// The encoder; `sha256` is that of its file.
@@ -120,7 +147,9 @@ impl EncoderParts {
     /// # Errors
     /// `Input` when the weights are not the network's.
     pub fn encoder(&self, sha256: String) -> Result<Encoder> {
-        let backbone: Box<dyn Backbone> = if self.kind == "texture" {
+        let backbone: Box<dyn Backbone> = if let Some(onnx) = &self.onnx {
+            Box::new(onnx.open()?)
+        } else if self.kind == "texture" {
             Box::new(Texture)
         } else {
             let (architecture, weights) = recognised(self.weights.clone())?;
@@ -179,6 +208,7 @@ mod tests {
             input: Input::Stain,
             reading: Reading::Middle,
             weights: untrained(&Recipe::small(), 1),
+            onnx: None,
             projections: BTreeMap::from([(3, projection)]),
             record: json!({"epochs": 0}),
         };
