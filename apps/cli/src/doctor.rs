@@ -31,31 +31,13 @@ pub(crate) fn findings() -> String {
             "slides of MIRAX, Hamamatsu, Leica, Ventana, Zeiss, Sakura are not read; all others are",
         ),
     }
-    optional(&mut line, "ONNX runtime", &ONNX_RUNTIME, "no command of this version needs it");
-    page
-}
-
-const ONNX_RUNTIME: [&str; 4] =
-    ["libonnxruntime.so", "libonnxruntime.so.1", "libonnxruntime.dylib", "onnxruntime.dll"];
-
-fn optional(line: &mut impl FnMut(&str, &str, &str), what: &str, names: &[&str], cost: &str) {
-    // Looked for by name beside the system's libraries; never loaded, which would run its code.
-    match names.iter().find_map(|name| find_library(name)) {
-        Some(path) => line(what, &format!("found: {path}"), ""),
-        None => line(what, "not found", cost),
+    match system::onnx_runtime() {
+        Ok(library) => line("ONNX Runtime", &format!("found: {library}"), ""),
+        Err(_) => line(
+            "ONNX Runtime",
+            "not found",
+            "encoders in ONNX files cannot be used; `pip install onnxruntime` and MICROTOME_ONNXRUNTIME bring them",
+        ),
     }
-}
-
-fn find_library(name: &str) -> Option<String> {
-    let listed = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let usual = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-        "/usr/local/lib",
-    ];
-    let folders = std::env::split_paths(&listed).chain(usual.iter().map(std::path::PathBuf::from));
-    let mut files = folders.map(|folder| folder.join(name));
-    files.find(|file| file.is_file()).map(|file| file.display().to_string())
+    page
 }

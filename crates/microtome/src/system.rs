@@ -31,6 +31,14 @@ pub fn openslide() -> Option<String> {
     microtome_slide::slide::openslide_location()
 }
 
+/// Where ONNX Runtime's library is, if this machine has it. It is loaded to find out.
+///
+/// # Errors
+/// `Usage` when it is not found.
+pub fn onnx_runtime() -> microtome_vault::Result<String> {
+    microtome_nets::onnx::library()
+}
+
 /// Spreads work over so many threads. To be called once, before any work.
 ///
 /// # Errors

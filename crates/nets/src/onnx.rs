@@ -30,15 +30,18 @@ pub struct Output {
 }
 
 /// The library, once it is found; it can be loaded once in a process.
-fn environment() -> Result<&'static Environment> {
-    static ENVIRONMENT: OnceLock<std::result::Result<Environment, String>> = OnceLock::new();
+fn environment() -> Result<&'static (Environment, PathBuf)> {
+    static ENVIRONMENT: OnceLock<std::result::Result<(Environment, PathBuf), String>> = OnceLock::new();
     let found = ENVIRONMENT.get_or_init(|| {
         let named = std::env::var_os(VARIABLE).map(PathBuf::from);
         let places = named.map_or_else(|| NAMES.iter().map(PathBuf::from).collect(), |path| vec![path]);
         let mut first = None;
         for place in places {
             match ort::init_from(&place) {
-                Ok(builder) => return builder.build().map_err(|error| error.to_string()),
+                Ok(builder) => {
+                    let built = builder.build().map_err(|error| error.to_string());
+                    return built.map(|environment| (environment, place));
+                }
                 Err(error) => first.get_or_insert(error.to_string()),
             };
         }
@@ -52,6 +55,14 @@ fn environment() -> Result<&'static Environment> {
     })
 }
 
+/// The library's name or place, if it is found.
+///
+/// # Errors
+/// `Usage` when it is not.
+pub fn library() -> Result<String> {
+    environment().map(|(_, place)| place.display().to_string())
+}
+
 impl OnnxNetwork {
     /// Opens the network in the bytes of a file, with the output of this name or the first.
     ///
@@ -59,7 +70,7 @@ impl OnnxNetwork {
     /// `Usage` when ONNX Runtime is not there; `Input` when the bytes are no network that it reads, or the network has several
     /// inputs, or no such output.
     pub fn open(bytes: &[u8], output: Option<&str>) -> Result<Self> {
-        let environment = environment()?;
+        let (environment, _) = environment()?;
         let refused = |why: String| Error::input(format!("not an ONNX network that can be used ({why})"));
         let threads = rayon::current_num_threads();
         let session = Session::builder(environment)
