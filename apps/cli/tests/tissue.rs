@@ -122,6 +122,12 @@ fn a_person_names_by_file_and_by_command() {
     let folder = folder.path();
     project(folder);
     clustered(folder, &["tissue", "pretrain", "p", "--encoder", "texture"]);
+    let advice = succeed(folder, &["tissue", "advise", "p", "--ks", "2,4,400"]);
+    assert!(
+        advice.stdout.contains("we would take") && folder.join("p/out/advice.svg").is_file(),
+        "{advice:?}"
+    );
+    assert_eq!(std::fs::read_to_string(folder.join("p/out/advice.csv")).unwrap().lines().count(), 3);
     let sheets = folder.join("p/out/clusters");
     assert!(sheets.join("index.html").is_file() && sheets.join("cluster_05.png").is_file());
     let table = std::fs::read_to_string(sheets.join("names.csv")).unwrap();

@@ -84,6 +84,15 @@ pub(crate) enum TissueCommands {
         #[arg(value_name = "DIR")]
         project: PathBuf,
     },
+    /// Try numbers of clusters, and say which we would take, and why
+    Advise {
+        /// The project's folder
+        #[arg(value_name = "DIR")]
+        project: PathBuf,
+        /// The numbers, with commas between
+        #[arg(long, value_name = "K,K,...", value_delimiter = ',', default_value = "8,12,16,20,25,30,40,50")]
+        ks: Vec<usize>,
+    },
     /// Put tiles together that are alike, and show them
     Cluster {
         /// The project's folder

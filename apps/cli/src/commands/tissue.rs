@@ -10,7 +10,7 @@ use microtome::project::Project;
 use microtome::project::database::{Naming, Origin};
 use microtome::project::settings::Settings;
 use microtome::tissue::masks::{Answered, answer};
-use microtome::tissue::{asked, clusters, embed, names, pretrain, query, sheets, status, tiles};
+use microtome::tissue::{advice, asked, clusters, embed, names, pretrain, query, sheets, status, tiles};
 use microtome::truth::class_mask::ClassCodes;
 use microtome::{Budget, MicronsPerPixel, Result, find};
 use std::path::Path;
@@ -86,6 +86,20 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let encoder = pretrain::encoder(&open)?;
             let found = with_project(&open, budget, |context| embed::embed(&open, &encoder, context))?;
             println!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
+        }
+        TissueCommands::Advise { project, ks } => {
+            let (open, _) = opened(&project, "microtome tissue advise")?;
+            let encoder = pretrain::encoder(&open)?;
+            let found = with_project(&open, budget, |context| advice::advise(&open, &encoder, &ks, context))?;
+            println!("{:>8} {:>10} {:>10} {:>10}", "clusters", "explained", "stability", "silhouette");
+            for own in &found.candidates {
+                println!(
+                    "{:>8} {:>10.2} {:>10.2} {:>10.2}",
+                    own.clusters, own.explained, own.stability, own.silhouette
+                );
+            }
+            println!("we would take {}", found.reason());
+            println!("look at {}", found.files[0].display());
         }
         TissueCommands::Cluster { project, k, restarts, shown } => {
             let (open, mut settings) = opened(&project, "microtome tissue cluster")?;

@@ -157,7 +157,7 @@ fn sample(points: Points<'_>, most: usize) -> Vec<f32> {
 }
 
 /// The best of several beginnings, among a sample of the points.
-fn found(
+pub(super) fn found(
     points: Points<'_>,
     count: usize,
     restarts: usize,
@@ -191,7 +191,7 @@ fn cosines(points: Points<'_>, centroids: &[f32], assignment: &[u32]) -> Vec<f32
 }
 
 /// For each cluster the mean over bootstraps of the largest Jaccard index with a cluster of the bootstrap.
-fn stability(
+pub(super) fn stability(
     points: Points<'_>,
     found: &Clustering,
     most: usize,

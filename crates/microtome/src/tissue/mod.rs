@@ -8,6 +8,7 @@
 //! What people drew is behind a wall: nothing here can reach it. Names that an oracle gives, in experiments, come from
 //! where scores are made, and are marked for what they are.
 
+pub mod advice;
 pub mod asked;
 pub mod clusters;
 pub mod dictionary;

@@ -114,7 +114,11 @@ mod tests {
         let value: Value = serde_json::from_slice(&text).unwrap();
         let features = value["features"].as_array().unwrap();
         assert_eq!(features.len(), 2);
-        assert_eq!(features[0]["geometry"]["coordinates"][0][2], json!([16.0, 32.0]));
+        let ring = features[0]["geometry"]["coordinates"][0].as_array().unwrap();
+        assert_eq!(ring.len(), 5);
+        for corner in [[0.0, 0.0], [16.0, 0.0], [16.0, 32.0], [0.0, 32.0]] {
+            assert!(ring.contains(&json!(corner)), "{ring:?}");
+        }
         assert_eq!(features[1]["properties"]["classification"]["name"], "b");
         let area = features[1]["properties"]["measurements"]["Area mm^2"].as_f64().unwrap();
         assert!((area - 3.0 * 16.0 * 16.0 * 0.25 * 1e-6).abs() < 1e-12);
