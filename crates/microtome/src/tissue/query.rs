@@ -126,7 +126,7 @@ pub fn ask(
             Method::Cluster => {
                 paper::cluster(dictionary, view, look, place, (settings.seed, number), context)?
             }
-            Method::Fine => fine::fine(dictionary, view, look, place, settings, context)?,
+            Method::Fine => fine::fine(dictionary, view, look, place, (settings, number), context)?,
         };
         nearness.add(&answer.nearness);
         let corner = corner_px.map(|px| px as usize / side_px);
