@@ -195,10 +195,10 @@ pub(crate) struct QueryArguments {
     /// Level of a ResNet that maps are taken from: 2, 3 or 4
     #[arg(long, value_name = "N")]
     pub(crate) level: Option<usize>,
-    /// fine: how much the nearest prototypes outweigh others; less is more
+    /// fine: how much the nearest prototypes outweigh others, in units of their distances; less is more (0.3)
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f32>,
-    /// fine: standard deviation of the neighbourhood that decides together, in pixels
+    /// fine: standard deviation of the neighbourhood that decides together, in pixels (16)
     #[arg(long, value_name = "PX")]
     pub(crate) smoothing: Option<f32>,
     /// Places less sure than this are left without a class, 0 to 1

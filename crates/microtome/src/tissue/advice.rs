@@ -195,18 +195,19 @@ fn plot(candidates: &[Candidate], advised: usize) -> String {
         (left + right) / 2.0,
         height - 8.0
     );
-    let lines: [(&str, fn(&Candidate) -> f64); 3] = [
-        ("stability", |own| own.stability),
-        ("explained", |own| own.explained),
-        ("silhouette", |own| own.silhouette),
+    let series = |value: fn(&Candidate) -> f64| candidates.iter().map(value).collect::<Vec<f64>>();
+    let lines = [
+        ("stability", series(|own| own.stability)),
+        ("explained", series(|own| own.explained)),
+        ("silhouette", series(|own| own.silhouette)),
     ];
-    for ((name, value), colour) in lines.into_iter().zip(COLOURS) {
-        let points: Vec<String> = candidates
+    for ((name, values), colour) in lines.into_iter().zip(COLOURS) {
+        let points: Vec<String> = values
             .iter()
             .enumerate()
-            .map(|(index, own)| format!("{:.1},{:.1}", x(index), y(value(own))))
+            .map(|(index, value)| format!("{:.1},{:.1}", x(index), y(*value)))
             .collect();
-        let last = y(value(&candidates[count - 1]));
+        let last = y(values.last().copied().unwrap_or_default());
         svg += &format!(
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{name}</text>\n",
             points.join(" "),

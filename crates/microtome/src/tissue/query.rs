@@ -58,7 +58,8 @@ pub struct QuerySettings {
     pub method: Method,
     /// Level of the encoder.
     pub level: usize,
-    /// Fine: how many times less a class weighs when its prototype's cosine is lower by this, as e.
+    /// Fine: a prototype whose cosine is lower by this, in units of how far prototypes are from their nearest neighbours, weighs
+    /// less by a factor of e.
     pub temperature: f32,
     /// Fine: standard deviation of the neighbourhood, in pixels of the view.
     pub smoothing_px: f32,
@@ -71,7 +72,7 @@ pub struct QuerySettings {
 impl QuerySettings {
     /// Ours, or what there is of it for the paper's ways.
     pub fn new(method: Method, level: usize, seed: u64) -> Self {
-        Self { method, level, temperature: 0.1, smoothing_px: 16.0, least_confidence: 0.0, seed }
+        Self { method, level, temperature: 0.3, smoothing_px: 16.0, least_confidence: 0.0, seed }
     }
 }
 

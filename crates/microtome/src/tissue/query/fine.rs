@@ -135,7 +135,7 @@ fn interleaved(
 }
 
 /// How much each class weighs at each cell, a map each, and the cosine to the nearest prototype: prototypes weigh as e to the
-/// power of their cosine over the temperature, and stand for their class by the share of it that was seen in them, for all
+/// power of their cosine over the temperature, in units of the prototypes' own distances, and stand for their class by the share of it that was seen in them, for all
 /// others together by the rest.
 fn weights(
     dictionary: &Dictionary,
@@ -144,7 +144,9 @@ fn weights(
     temperature: f32,
 ) -> (Vec<Vec<f32>>, Vec<f32>) {
     let classes = dictionary.classes.len();
-    let cosines = cosines_to(&cells.values, &dictionary.centroids[&level], cells.dimensions);
+    let centroids = &dictionary.centroids[&level];
+    let cosines = cosines_to(&cells.values, centroids, cells.dimensions);
+    let temperature = temperature * spread(centroids, cells.dimensions);
     let of_cell = |cosines: &[f32]| {
         let highest = cosines.iter().copied().fold(f32::MIN, f32::max);
         let (mut weights, mut sum) = (vec![0.0f32; classes], 0.0);
@@ -164,4 +166,35 @@ fn weights(
         cosines.par_chunks_exact(dictionary.prototypes.len()).map(of_cell).collect();
     let map = |class: usize| all.iter().map(|(weights, _)| weights[class]).collect();
     ((0..classes).map(map).collect(), all.iter().map(|(_, highest)| *highest).collect())
+}
+
+/// How far prototypes are from their nearest neighbours: the mean of one less their highest cosine to another. Encoders differ
+/// in it by a factor of a thousand, an untaught one hardly tells anything apart.
+fn spread(centroids: &[f32], dimensions: usize) -> f32 {
+    let count = centroids.len() / dimensions;
+    if count < 2 {
+        return 1.0;
+    }
+    let cosines = cosines_to(centroids, centroids, dimensions);
+    let nearest = |own: usize| {
+        let others = (0..count).filter(|other| *other != own);
+        others.map(|other| cosines[own * count + other]).fold(-1.0, f32::max)
+    };
+    let mean = (0..count).map(|own| 1.0 - nearest(own)).sum::<f32>() / count as f32;
+    mean.max(f32::EPSILON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_the_mean_distance_to_the_nearest_other_prototype() {
+        let half = 0.5f32.sqrt();
+        // Cosines: first and second √½, first and third 0, second and third √½.
+        let found = spread(&[1.0, 0.0, half, half, 0.0, 1.0], 2);
+        assert!((found - (1.0 - half)).abs() < 1e-6, "{found}");
+        assert_eq!(spread(&[1.0, 0.0], 2), 1.0);
+        assert!(spread(&[1.0, 0.0, 1.0, 0.0], 2) > 0.0);
+    }
 }
