@@ -18,6 +18,8 @@ const VERSION: u32 = 1;
 const NAME: &str = "clusters";
 /// Iterations of k-means, at most.
 const MOST_ITERATIONS: usize = 100;
+/// Values that are hashed at a time.
+const HASHED_VALUES: usize = 1 << 20;
 /// Samples with replacement that clusters are looked for in again.
 const BOOTSTRAPS: usize = 10;
 
@@ -86,10 +88,13 @@ impl Clusters {
 /// What clusters are made from.
 fn key_of(project: &Project, encoder: &Encoder, vectors: &[f32]) -> String {
     let settings = &project.settings.clusters;
-    // The vectors themselves, not their keys: those of slides that were added later make other clusters.
-    let sums = microtome_vault::checksum::sha256_hex(
-        &vectors.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>(),
-    );
+    // The vectors themselves, not their keys: those of slides that were added later make other clusters. Part by part, because
+    // a million vectors are not copied.
+    let part = |part: &[f32]| {
+        let bytes: Vec<u8> = part.iter().flat_map(|value| value.to_le_bytes()).collect();
+        microtome_vault::checksum::sha256_hex(&bytes)
+    };
+    let sums: String = vectors.chunks(HASHED_VALUES).map(part).collect();
     Key::of(NAME, VERSION)
         .with("encoder", &encoder.sha256)
         .with("vectors", sums)
