@@ -142,10 +142,14 @@ impl<'a> GeoJsonWriter<'a> {
     }
 }
 
-/// The id of a nucleus in all exports: the same picture and label give the same one. A UUID of version 8 (RFC
-/// 9562), made of the first bits of the SHA-256 of the picture's checksum and the nucleus's number.
+/// The id of a nucleus in all exports: the same picture and label give the same one.
 pub fn nucleus_uuid(picture_sha256: &str, id: u32) -> String {
-    let digest = checksum::sha256_hex(format!("microtome nucleus {picture_sha256} {id}").as_bytes());
+    uuid(&format!("microtome nucleus {picture_sha256} {id}"))
+}
+
+/// A UUID of version 8 (RFC 9562), made of the first bits of the SHA-256 of what it is the id of.
+pub(crate) fn uuid(of: &str) -> String {
+    let digest = checksum::sha256_hex(of.as_bytes());
     // Digit 12 is the version, the upper half of digit 16 the variant.
     let digit = |(at, digit): (usize, char)| match at {
         12 => '8',

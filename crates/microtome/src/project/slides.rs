@@ -2,7 +2,7 @@
 
 use super::database::Database;
 use crate::context::Context;
-use crate::nuclei::slide::input::fingerprint;
+use crate::slides::fingerprint::fingerprint;
 use microtome_slide::find::name_of;
 use microtome_slide::{MicronsPerPixel, Size, Slide};
 use microtome_vault::{Error, Result};

@@ -5,13 +5,14 @@
 
 use super::query::Places;
 use crate::export::file_in;
+use crate::export::geojson::uuid;
 use crate::project::settings::Class;
 use microtome_kernels::Labels;
 use microtome_kernels::components::{Connectivity, label_components};
 use microtome_kernels::contours::{Polygon, Vertex, outline};
 use microtome_kernels::region::measure_regions;
 use microtome_vault::disk::AtomicWriter;
-use microtome_vault::{Error, Result, checksum};
+use microtome_vault::{Error, Result};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -39,7 +40,7 @@ pub fn write(
         let labels: Labels = label_components(&mask, places.size, Connectivity::Four);
         for region in measure_regions(&labels) {
             let area_px = region.area_px as f64 * side * side;
-            let id = uuid(&format!("{name} {index} {}", region.id));
+            let id = uuid(&format!("microtome region {name} {index} {}", region.id));
             let feature = feature(&id, class, &outline(&labels, &region), side, (area_px, mpp));
             write!(file, "{separator}{feature}").map_err(failed)?;
             separator = ",\n";
@@ -79,14 +80,6 @@ fn feature(
             "measurements": measurements,
         },
     })
-}
-
-/// A UUID made of a text (RFC 9562, version 8: custom), so that the same region has the same id each time.
-fn uuid(text: &str) -> String {
-    let mut hex: Vec<char> = checksum::sha256_hex(text.as_bytes()).chars().take(32).collect();
-    (hex[12], hex[16]) = ('8', '8');
-    let hex: String = hex.into_iter().collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 #[cfg(test)]

@@ -12,8 +12,7 @@ use microtome_vault::{Budget, Error, Result, disk};
 use super::{instance_png, instance_tiff};
 use crate::metrics::ScoringKey;
 
-/// The class of a place about which nothing is said.
-pub const IGNORED: u8 = 255;
+pub use crate::project::settings::IGNORED;
 
 /// What the values of masks mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

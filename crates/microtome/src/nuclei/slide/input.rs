@@ -2,21 +2,19 @@
 
 use crate::context::Context;
 use crate::nuclei::inputs::{Input, Stated};
+use crate::slides::fingerprint::fingerprint;
 use crate::slides::own_tissue::OwnTissue;
 use microtome_slide::find::name_of;
 use microtome_slide::plan::nearest_level;
 use microtome_slide::slide::SlideLikeness;
 use microtome_slide::{MicronsPerPixel, Slide};
-use microtome_vault::{Error, Result, checksum, disk};
-use std::io::{Read, Seek, SeekFrom};
+use microtome_vault::{Error, Result};
 use std::path::Path;
 
 /// The resolution that nuclei are sought at, where a slide is finer: that of an objective of 40×.
 const FINEST_MPP: f64 = 0.25;
 /// Larger pictures in TIFF files are worked on tile by tile, as slides.
 const LARGEST_PICTURE_PX: usize = 64_000_000;
-/// Bytes at both ends of a file that tell it from others.
-const END_BYTES: u64 = 1 << 20;
 
 /// How a slide is worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,20 +62,4 @@ pub fn survey(path: &Path, stated: Stated<'_>, context: &Context<'_>) -> Result<
         warnings: slide.warnings.clone(),
         slide: Some(SlideWork { level }),
     }))
-}
-
-/// What tells a slide's file from others without reading all of it: SHA-256 of its length and both its ends.
-///
-/// # Errors
-/// Those of reading.
-pub fn fingerprint(path: &Path) -> Result<String> {
-    let failed = |error: std::io::Error| Error::io("reading", &error).at(path);
-    let mut file = disk::open_file(path)?;
-    let length = file.metadata().map_err(failed)?.len();
-    let mut bytes = length.to_le_bytes().to_vec();
-    for start in [0, length.saturating_sub(END_BYTES)] {
-        file.seek(SeekFrom::Start(start)).map_err(failed)?;
-        (&mut file).take(END_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    Ok(checksum::sha256_hex(&bytes))
 }

@@ -2,7 +2,7 @@
 
 use super::bands::{self, Bands};
 use super::export::{DoneTiles, SlideFiles, SlideSummary, geojson_extension, mpp_of_level};
-use super::input::{SlideWork, fingerprint};
+use super::input::SlideWork;
 use super::maps::MapFormat;
 use super::order::{Finished, Turns};
 use super::tile::TileWork;
@@ -14,6 +14,7 @@ use crate::nuclei::folder::{PictureDone, RunFolder};
 use crate::nuclei::inputs::Input;
 use crate::nuclei::segmenter::Segmenter;
 use crate::report::thumbnail;
+use crate::slides::fingerprint::fingerprint;
 use crate::system;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
