@@ -31,10 +31,17 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Commands::Nuclei(command) => nuclei(command, budget),
         Commands::Project(command) => tissue::project(command, budget),
         Commands::Tissue(command) => tissue::tissue(command, budget),
-        Commands::Evaluate { task: Task::Tissue, predicted, truth, truth_kind, json, .. } => {
+        Commands::Evaluate { task: Task::Tissue, errors: Some(_), .. } => {
+            Err(Error::usage("pictures of the errors are made of nuclei only"))
+        }
+        Commands::Evaluate { task: Task::Tissue, predicted, truth, truth_kind, json, errors: None } => {
             tissue::evaluate(&predicted, &truth, truth_kind, json)
         }
-        Commands::Evaluate { predicted, truth, json, errors, .. } => {
+        Commands::Evaluate { task: Task::Nuclei, truth_kind: Some(_), .. } => {
+            Err(Error::usage("--truth-kind is about masks of tissue")
+                .advise("ask for them with --task tissue"))
+        }
+        Commands::Evaluate { task: Task::Nuclei, predicted, truth, truth_kind: None, json, errors } => {
             evaluate(&predicted, &truth, json, errors.as_deref(), budget)
         }
         Commands::Slide(command) => slide::slide(command, budget),
