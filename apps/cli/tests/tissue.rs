@@ -176,7 +176,16 @@ fn a_second_project_and_a_killed_one_give_the_same_bytes() {
     succeed(whole.path(), &["tissue", "query", "p", "--out", "out"]);
     let broken = tempfile::tempdir().unwrap();
     project(broken.path());
-    // Every stage is killed, at a moment of its own, before it is done.
+    // The teaching is killed when an epoch is kept; then every stage at moments of its own.
+    let working = Working::start(broken.path(), &SMALL);
+    let begun = Instant::now();
+    while !broken.path().join("p/models/encoder.checkpoint.safetensors").is_file() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no epoch was kept");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(working);
+    assert!(!broken.path().join("p/models/encoder.json").exists(), "it was stopped too late");
+    let mut killed = 0;
     for (index, stage) in [
         &SMALL[..],
         &["tissue", "embed", "p"],
@@ -193,10 +202,13 @@ fn a_second_project_and_a_killed_one_give_the_same_bytes() {
             while begun.elapsed() < Duration::from_millis(millis) && working.0.try_wait().unwrap().is_none() {
                 std::thread::sleep(Duration::from_millis(1));
             }
+            killed += usize::from(working.0.try_wait().unwrap().is_none());
             drop(working);
         }
         succeed(broken.path(), stage);
     }
+    // All that were killed after five milliseconds, if the machine is not a very fast one.
+    assert!(killed >= 3, "{killed} of 10 were killed at work");
     let (one, other) = (findings(whole.path()), findings(broken.path()));
     let only = |of: &BTreeMap<PathBuf, Vec<u8>>, not: &BTreeMap<PathBuf, Vec<u8>>| -> Vec<PathBuf> {
         of.keys().filter(|path| !not.contains_key(*path)).cloned().collect()
@@ -260,6 +272,13 @@ fn what_cannot_be_is_refused_and_leaves_the_project_as_it_is() {
     std::fs::create_dir_all(folder.join("small")).unwrap();
     image::GrayImage::new(9, 9).save(folder.join("small/p0.png")).unwrap();
     refuse_project(folder, &["tissue", "name", "p", "--oracle", "small"], 3, "9×9");
+    for (arguments, phrase) in [
+        (["--task", "tissue", "--errors", "e"], "of nuclei only"),
+        (["--task", "nuclei", "--truth-kind", "bcss"], "masks of tissue"),
+    ] {
+        let ends = ["--predicted", "masks", "--truth", "masks"];
+        refuse_project(folder, &[&["evaluate"], &arguments[..], &ends].concat(), 2, phrase);
+    }
     // Other weights where the encoder was.
     std::fs::copy(folder.join("bad.safetensors"), folder.join("p/models/encoder.safetensors")).unwrap();
     refuse_project(folder, &["tissue", "embed", "p"], 3, "encoder.safetensors");
