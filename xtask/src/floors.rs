@@ -46,6 +46,8 @@ const RESERVED: &[(&str, &str)] = &[
     ("burn", "microtome-nets"),
     ("burn-*", "microtome-nets"),
     ("cubecl*", "microtome-nets"),
+    ("ort", "microtome-nets"),
+    ("rusqlite", "microtome"),
     ("clap", "microtome-cli"),
     ("clap_*", "microtome-cli"),
     ("indicatif", "microtome-cli"),

@@ -63,7 +63,7 @@ impl Architecture {
     pub const RESNET34: Self = torchvision("resnet34", false, [3, 4, 6, 3]);
     /// torchvision's.
     pub const RESNET50: Self = torchvision("resnet50", true, [3, 4, 6, 3]);
-    /// For processors: a seventeenth of ResNet-18's parameters, cells of 8 pixels that see 71.
+    /// For processors: a nineteenth of ResNet-18's parameters, cells of 8 pixels that see 71.
     pub const SMALL: Self = Self {
         name: "small",
         stem: stem(32, 3),
