@@ -1,16 +1,16 @@
 //! k-means: seeding by k-means++ (Arthur & Vassilvitskii 2007, greedy as in scikit-learn) and Lloyd's iterations.
 //!
-//! The distances of all points to all centroids are one product of matrices, `x·c − |c|²/2`, whose maximum is the nearest
-//! centroid. Sums are kept in double precision and only the points that change their cluster move them, so that an
-//! iteration reads the points once. Rejected: bounds on distances (Hamerly, Elkan), which save products where clusters
-//! are apart, and cost more than the product in the many dimensions of embeddings.
+//! The distances of points to centroids are a product of matrices, `x·c − |c|²/2`, whose maximum is the nearest centroid. [`bounds`]
+//! know which points cannot have changed their cluster; these are not looked at. Sums are kept in double precision and
+//! only the points that change their cluster move them. [`seeds`] are drawn in one pass over the points each.
 
-use crate::Size;
-use crate::network::channels_last::{Activation, Convolution, Epilogue, Maps, convolve};
+mod bounds;
+mod seeds;
+
+use crate::network::channels_last::gathered::{Columns, ROWS};
+use bounds::Bounds;
 use rayon::prelude::*;
 
-/// Points that are multiplied at a time: the block and its scores stay in the second-level cache of the cores.
-const BLOCK: usize = 2048;
 /// Values of a point that a task adds up. Fixed, so that no sum depends on the number of threads.
 const SLICE: usize = 64;
 
@@ -85,7 +85,7 @@ pub struct Clustering {
 /// When there are fewer points than clusters, or no cluster.
 pub fn k_means(points: Points<'_>, settings: Settings, draw: &mut dyn FnMut() -> f64) -> Clustering {
     assert!(settings.clusters > 0 && settings.clusters <= points.len(), "at most as many clusters as points");
-    lloyd(points, seeds(points, settings.clusters, draw), settings)
+    lloyd(points, seeds::drawn(points, settings.clusters, draw), settings)
 }
 
 /// Lloyd's iterations from given centroids, `[clusters][dimensions]`.
@@ -105,38 +105,44 @@ pub fn lloyd(points: Points<'_>, centroids: Vec<f32>, settings: Settings) -> Clu
 
 /// The nearest centroid of each point.
 pub fn nearest(points: Points<'_>, centroids: &[f32]) -> Vec<u32> {
-    let clusters = centroids.len() / points.dimensions;
     let halves: Vec<f32> =
         centroids.chunks_exact(points.dimensions).map(|c| -0.5 * squared_norm(c)).collect();
+    let clusters = halves.len();
     let mut assignment = vec![0; points.len()];
-    let mut scores = Vec::new();
-    let blocks = points.values.chunks(BLOCK * points.dimensions).zip(assignment.chunks_mut(BLOCK));
-    for (block, assignment) in blocks {
-        products_with(Points::new(block, points.dimensions), centroids, Some(&halves), &mut scores);
-        let rows = scores.par_chunks_exact(clusters).zip(&mut *assignment);
+    multiplied(points, centroids, &halves, assignment.par_chunks_mut(ROWS), |scores, assignment| {
+        let rows = scores.chunks_exact(clusters).zip(assignment);
         rows.for_each(|(scores, cluster)| *cluster = highest(scores));
-    }
+    });
     assignment
 }
 
 /// `x·c` of each point and centroid, `[points][centroids]`.
 pub fn products(points: Points<'_>, centroids: &[f32]) -> Vec<f32> {
-    let mut scores = Vec::new();
-    products_with(points, centroids, None, &mut scores);
-    scores
+    let clusters = centroids.len() / points.dimensions;
+    let mut all = vec![0.0; points.len() * clusters];
+    if clusters > 0 {
+        let parts = all.par_chunks_mut(ROWS * clusters);
+        multiplied(points, centroids, &vec![0.0; clusters], parts, |scores, all| all.copy_from_slice(scores));
+    }
+    all
 }
 
-fn products_with(points: Points<'_>, centroids: &[f32], bias: Option<&[f32]>, scores: &mut Vec<f32>) {
-    let (count, dimensions) = (points.len(), points.dimensions);
-    let clusters = centroids.len() / dimensions;
-    scores.resize(count * clusters, 0.0);
-    if scores.is_empty() {
-        return;
-    }
-    let shape = Maps { images: 1, size: Size::new(count, 1), channels: dimensions };
-    let layer = Convolution::new(dimensions, clusters, 1);
-    let epilogue = Epilogue { bias, residual: None, activation: Activation::None };
-    convolve(points.values, shape, centroids, layer, epilogue, scores);
+/// Gives `take` the products of some points with all centroids, and the part that belongs to these points.
+fn multiplied<T: Send>(
+    points: Points<'_>,
+    centroids: &[f32],
+    bias: &[f32],
+    parts: impl IndexedParallelIterator<Item = T>,
+    take: impl Fn(&[f32], T) + Sync + Send,
+) {
+    let columns = Columns::new(centroids, points.dimensions);
+    parts.enumerate().for_each_init(Vec::new, |scores, (task, part)| {
+        let rows: Vec<u32> =
+            (task * ROWS..points.len().min((task + 1) * ROWS)).map(|row| row as u32).collect();
+        scores.resize(ROWS * columns.count(), 0.0);
+        columns.multiply(points.values, &rows, bias, scores);
+        take(&scores[..rows.len() * columns.count()], part);
+    });
 }
 
 /// The place of the highest score, the first of several.
@@ -155,6 +161,7 @@ struct State<'a> {
     settings: Settings,
     centroids: Vec<f32>,
     assignment: Vec<u32>,
+    bounds: Bounds,
     counts: Vec<usize>,
     /// `[clusters][dimensions]`.
     sums: Vec<f64>,
@@ -169,9 +176,10 @@ struct Move {
 
 impl<'a> State<'a> {
     fn new(points: Points<'a>, centroids: Vec<f32>, settings: Settings) -> Self {
-        let assignment = nearest(points, &centroids);
+        let (mut assignment, mut bounds) = (vec![0; points.len()], Bounds::new(points, settings.clusters));
+        bounds.reassign(points, &centroids, &vec![0.0; settings.clusters], &mut assignment);
         let (counts, sums) = (vec![0; settings.clusters], vec![0.0; centroids.len()]);
-        let mut state = Self { points, settings, centroids, assignment, counts, sums };
+        let mut state = Self { points, settings, centroids, assignment, bounds, counts, sums };
         let to = |(point, to): (usize, &u32)| Move { point, from: None, to: *to };
         let moves: Vec<Move> = state.assignment.iter().enumerate().map(to).collect();
         state.add(&moves);
@@ -182,28 +190,34 @@ impl<'a> State<'a> {
     /// changed.
     fn iterate(&mut self) -> bool {
         self.fill_empty();
+        let shifts = self.move_centroids();
+        let moves = self.bounds.reassign(self.points, &self.centroids, &shifts, &mut self.assignment);
+        self.add(&moves);
+        !moves.is_empty()
+    }
+
+    /// Moves the centroids to the means of their points; gives by how much, or by a little more.
+    fn move_centroids(&mut self) -> Vec<f32> {
         let dimensions = self.points.dimensions;
         let means = self.centroids.chunks_exact_mut(dimensions).zip(self.sums.chunks_exact(dimensions));
-        for ((centroid, sums), count) in means.zip(&self.counts) {
+        let shift = |((centroid, sums), count): ((&mut [f32], &[f64]), &usize)| {
             // No points that differ are left for it.
             if *count == 0 {
-                continue;
+                return 0.0;
             }
             let length = match self.settings.is_spherical {
                 true => sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt().max(f64::MIN_POSITIVE),
                 false => *count as f64,
             };
-            centroid.iter_mut().zip(sums).for_each(|(value, sum)| *value = (sum / length) as f32);
-        }
-        let now = nearest(self.points, &self.centroids);
-        let both = self.assignment.iter().zip(&now).enumerate();
-        let moves: Vec<Move> = both
-            .filter(|(_, (before, now))| before != now)
-            .map(|(point, (before, now))| Move { point, from: Some(*before), to: *now })
-            .collect();
-        self.assignment = now;
-        self.add(&moves);
-        !moves.is_empty()
+            let mut squared = 0.0;
+            for (value, sum) in centroid.iter_mut().zip(sums) {
+                let new = (sum / length) as f32;
+                squared += (f64::from(new) - f64::from(*value)).powi(2);
+                *value = new;
+            }
+            (squared.sqrt() * (1.0 + 1e-6)) as f32
+        };
+        means.zip(&self.counts).map(shift).collect()
     }
 
     /// A cluster without points takes the point that is farthest from its own centroid, as in scikit-learn.
@@ -219,6 +233,7 @@ impl<'a> State<'a> {
             let from = self.assignment[point];
             if self.counts[from as usize] > 1 && distances[point] > 0.0 {
                 self.assignment[point] = cluster as u32;
+                self.bounds.forget(point);
                 self.add(&[Move { point, from: Some(from), to: cluster as u32 }]);
             }
         }
@@ -276,58 +291,6 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
 
 fn squared_norm(vector: &[f32]) -> f32 {
     vector.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>() as f32
-}
-
-/// Points as seeds: each is drawn with a probability proportional to its squared distance to the nearest seed so far,
-/// the best of several draws.
-fn seeds(points: Points<'_>, clusters: usize, draw: &mut dyn FnMut() -> f64) -> Vec<f32> {
-    let tries = 2 + (clusters as f64).ln() as usize;
-    let norms: Vec<f32> = points.values.par_chunks_exact(points.dimensions).map(squared_norm).collect();
-    let first = ((draw() * points.len() as f64) as usize).min(points.len() - 1);
-    let mut seeds = points.get(first).to_vec();
-    let mut nearest = to_candidates(points, &norms, &[first]);
-    while seeds.len() < clusters * points.dimensions {
-        let candidates: Vec<usize> = (0..tries).map(|_| draw_weighted(&nearest, draw())).collect();
-        let distances = to_candidates(points, &norms, &candidates);
-        let nearer = |candidate: usize| {
-            let own = distances.chunks_exact(tries).map(move |distances| distances[candidate]);
-            own.zip(&nearest).map(|(new, old)| new.min(*old))
-        };
-        let potential = |candidate: usize| nearer(candidate).map(f64::from).sum::<f64>();
-        let potentials: Vec<f64> = (0..tries).into_par_iter().map(potential).collect();
-        let best =
-            (0..tries).fold(0, |best, next| if potentials[next] < potentials[best] { next } else { best });
-        nearest = nearer(best).collect();
-        seeds.extend_from_slice(points.get(candidates[best]));
-    }
-    seeds
-}
-
-/// Squared distances of all points to some of them, `[points][candidates]`.
-fn to_candidates(points: Points<'_>, norms: &[f32], candidates: &[usize]) -> Vec<f32> {
-    let chosen: Vec<f32> = candidates.iter().flat_map(|candidate| points.get(*candidate)).copied().collect();
-    let mut distances = products(points, &chosen);
-    distances.par_chunks_exact_mut(candidates.len()).zip(norms).enumerate().for_each(|(at, (row, norm))| {
-        for (distance, candidate) in row.iter_mut().zip(candidates) {
-            let own = norm + norms[*candidate] - 2.0 * *distance;
-            *distance = if at == *candidate { 0.0 } else { own.max(0.0) };
-        }
-    });
-    distances
-}
-
-/// The index at which the running sum of the weights passes `share` of their total.
-fn draw_weighted(weights: &[f32], share: f64) -> usize {
-    let total: f64 = weights.iter().copied().map(f64::from).sum();
-    let (mut sum, wanted) = (0.0, share * total);
-    for (index, weight) in weights.iter().enumerate() {
-        sum += f64::from(*weight);
-        if sum > wanted {
-            return index;
-        }
-    }
-    // All points are seeds already, or the same.
-    ((share * weights.len() as f64) as usize).min(weights.len() - 1)
 }
 
 #[cfg(test)]
@@ -395,8 +358,8 @@ mod tests {
                 });
             }
             let points = Points::new(&values, dimensions);
-            let settings = Settings { clusters, most_iterations: 6, is_spherical };
-            let start = seeds(points, clusters, &mut draw);
+            let settings = Settings { clusters, most_iterations: 12, is_spherical };
+            let start = seeds::drawn(points, clusters, &mut draw);
             let ours = lloyd(points, start.clone(), settings);
             let (centroids, assignment) = naive_lloyd(points, start, settings);
             // Where all clusters keep points; the naive algorithm does not fill empty ones.

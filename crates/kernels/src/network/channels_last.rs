@@ -10,6 +10,7 @@
 
 mod direct;
 mod frame;
+pub(crate) mod gathered;
 pub mod normalisation;
 mod pack;
 pub mod pooling;

@@ -281,6 +281,23 @@ pub(crate) mod x86 {
     use super::Vector;
     use std::arch::x86_64::*;
 
+    /// Lanes 8 to 15.
+    #[inline(always)]
+    unsafe fn upper(lanes: __m512) -> __m256 {
+        // With what AVX-512 has from its first day: 64-bit halves.
+        unsafe { _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(lanes))) }
+    }
+
+    /// The sum of eight lanes in the order of [`Vector::sum`]: halves onto one another.
+    #[inline(always)]
+    unsafe fn sum_of_8(lanes: __m256) -> f32 {
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+
     /// Sixteen floats.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512(pub(in crate::network) __m512);
@@ -309,6 +326,10 @@ pub(crate) mod x86 {
             unsafe {
                 Self(_mm512_i32gather_ps::<4>(_mm512_loadu_si512(offsets.as_ptr().cast()), from.cast()))
             }
+        }
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            unsafe { sum_of_8(_mm256_add_ps(_mm512_castps512_ps256(self.0), upper(self.0))) }
         }
         #[inline(always)]
         unsafe fn load_first(from: *const f32, count: usize) -> Self {
@@ -405,6 +426,10 @@ pub(crate) mod x86 {
         #[inline(always)]
         unsafe fn gather(from: *const f32, offsets: &[i32; 16]) -> Self {
             unsafe { Self(_mm256_i32gather_ps::<4>(from, _mm256_loadu_si256(offsets.as_ptr().cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            unsafe { sum_of_8(self.0) }
         }
         #[inline(always)]
         unsafe fn plus_product(self, a: Self, b: Self) -> Self {
@@ -534,3 +559,37 @@ macro_rules! run_on {
     };
 }
 pub(crate) use run_on;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    run_on!(fn sum_lanes = sum_kernel(values: &[f32; 16], sum: &mut f32));
+
+    /// # Safety
+    /// The instruction set of `V` must be there.
+    #[inline(always)]
+    unsafe fn sum_kernel<V: Vector, const OUTPUTS: usize, const VECTORS: usize>(
+        values: &[f32; 16],
+        sum: &mut f32,
+    ) {
+        // SAFETY: a register has 16 lanes at most.
+        unsafe { *sum = V::load(values.as_ptr()).sum() };
+    }
+
+    #[test]
+    fn lanes_are_added_halves_onto_one_another_on_every_path() {
+        // Each order of additions gives another sum of these.
+        let values: [f32; 16] = std::array::from_fn(|lane| 1.1f32.powi(7 * lane as i32 % 31) - 3.3);
+        for path in Path::available() {
+            let mut lanes = values[..path.lanes()].to_vec();
+            while lanes.len() > 1 {
+                let half = lanes.len() / 2;
+                lanes = (0..half).map(|lane| lanes[lane] + lanes[lane + half]).collect();
+            }
+            let mut sum = 0.0;
+            sum_lanes(path, &values, &mut sum);
+            assert_eq!(sum, lanes[0], "{}", path.name());
+        }
+    }
+}
