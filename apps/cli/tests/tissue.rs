@@ -158,6 +158,101 @@ fn a_person_names_by_file_and_by_command() {
     assert!(findings(&folder.join("again")) == findings(&folder.join("out")));
 }
 
+#[test]
+fn new_names_cost_no_encoding_and_give_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    project(folder);
+    clustered(folder, &SMALL);
+    for (method, kind) in [("fine", "fine3"), ("direct", "direct3")] {
+        put(folder, "names.csv", "cluster,class\n0,dots\n1,fibres\n2,fibres\n");
+        succeed(folder, &["tissue", "name", "p", "--from", "names.csv"]);
+        succeed(folder, &["tissue", "query", "p", "--method", method, "--out", "first"]);
+        let kept = folder.join("p/arrays/cosines").join(kind);
+        assert_eq!(std::fs::read_dir(&kept).unwrap().count(), PICTURES);
+        put(
+            folder,
+            "names.csv",
+            "cluster,class,share\n0,fibres,0.9\n1,dots,1\n2,-,\n4,dots,0.8\n5,fibres,1\n",
+        );
+        succeed(folder, &["tissue", "name", "p", "--from", "names.csv"]);
+        // Kept numbers are used: others give other masks.
+        let untouched = findings(&kept);
+        succeed(folder, &["tissue", "query", "p", "--method", method, "--out", "recalled"]);
+        assert!(findings(&kept) == untouched);
+        std::fs::remove_dir_all(folder.join("p/arrays/cosines")).unwrap();
+        succeed(folder, &["tissue", "query", "p", "--method", method, "--out", "anew"]);
+        // A dictionary knows the named clusters alone.
+        let dictionary = "p/models/dictionary.safetensors";
+        let apply = ["tissue", "apply", dictionary, "pictures", "--method", method, "--out", "applied"];
+        succeed(folder, &apply);
+        let masks = |out: &str| findings(&folder.join(out).join("masks"));
+        assert!(masks("recalled") == masks("anew") && masks("anew") == masks("applied"), "{method}");
+        assert!(masks("recalled") != masks("first"), "{method}");
+        for out in ["first", "recalled", "anew", "applied"] {
+            std::fs::remove_dir_all(folder.join(out)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn clusters_are_split_and_merged_and_the_others_keep_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    project(folder);
+    clustered(folder, &["tissue", "pretrain", "p", "--encoder", "texture"]);
+    put(folder, "names.csv", "cluster,class,share\n0,dots,1\n1,fibres,0.9\n2,fibres,0.7\n3,dots,1\n4,-,\n");
+    succeed(folder, &["tissue", "name", "p", "--from", "names.csv"]);
+    succeed(folder, &["tissue", "query", "p", "--out", "before"]);
+    let ended = succeed(folder, &["tissue", "split", "p", "--cluster", "0", "--into", "3"]);
+    assert!(ended.stdout.contains("8 clusters"), "{ended:?}");
+    let table = || -> BTreeMap<String, Vec<String>> {
+        let text = std::fs::read_to_string(folder.join("p/out/clusters/names.csv")).unwrap();
+        let cells = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+        text.lines().skip(1).map(cells).map(|cells| (cells[0].clone(), cells)).collect()
+    };
+    let (split, tiles) = (table(), |row: &[String]| row[3].parse::<usize>().unwrap());
+    assert_eq!((split["0"][1].as_str(), split["6"][1].as_str(), split["3"][1].as_str()), ("", "", "dots"));
+    let status = succeed(folder, &["project", "status", "p"]).stdout;
+    assert!(status.contains("3 of 8 clusters, 1 rejected") && !status.contains("stale"), "{status}");
+    // Two of one name keep it, with the share of both.
+    succeed(folder, &["tissue", "merge", "p", "--clusters", "2,1"]);
+    let merged = table();
+    assert!(!merged.contains_key("2") && merged["1"][1] == "fibres", "{merged:?}");
+    assert_eq!(tiles(&merged["1"]), tiles(&split["1"]) + tiles(&split["2"]));
+    let share: f64 = merged["1"][2].parse().unwrap();
+    assert!(share > 0.7 && share < 0.9, "{share}");
+    let all = |of: &BTreeMap<String, Vec<String>>| of.values().map(|row| tiles(row)).sum::<usize>();
+    assert_eq!(all(&merged), all(&split));
+    // Two of different names have none.
+    succeed(folder, &["tissue", "merge", "p", "--clusters", "1,3"]);
+    assert_eq!(table()["1"][1], "");
+    for (arguments, phrase) in [
+        (["merge", "p", "--clusters", "1"], "cannot be merged"),
+        (["merge", "p", "--clusters", "1,99"], "there is no cluster 99"),
+        (["split", "p", "--cluster", "3"], "has no tiles any more"),
+        (["split", "p", "--cluster=1", "--into=9999"], "cannot be split into 9999"),
+    ] {
+        refuse_project(folder, &[&["tissue"], &arguments[..]].concat(), 2, phrase);
+    }
+    refuse_project(
+        folder,
+        &["tissue", "name", "p", "--cluster", "2", "--class", "dots"],
+        2,
+        "no tiles any more",
+    );
+    // The same command as before leaves all of it; the way back is said by name.
+    let ended = succeed(folder, &["tissue", "cluster", "p", "--k", "6", "--restarts", "2"]);
+    assert!(ended.stdout.contains("6 clusters"), "{ended:?}");
+    succeed(folder, &["tissue", "name", "p", "--cluster", "1", "--class", "fibres"]);
+    succeed(folder, &["tissue", "query", "p", "--out", "edited"]);
+    succeed(folder, &["tissue", "cluster", "p", "--without-edits"]);
+    assert_eq!(table()["0"][1], "dots", "their names are theirs again");
+    succeed(folder, &["tissue", "query", "p", "--out", "after"]);
+    assert!(findings(&folder.join("after")) == findings(&folder.join("before")));
+    assert!(findings(&folder.join("edited")) != findings(&folder.join("before")));
+}
+
 /// As [`refuse`], of what may note in the project's database that it was opened.
 fn refuse_project(folder: &Path, arguments: &[&str], code: i32, phrase: &str) {
     let before = findings(folder);

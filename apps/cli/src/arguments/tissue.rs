@@ -104,6 +104,36 @@ pub(crate) enum TissueCommands {
         /// Times that the search begins anew; the best is taken
         #[arg(long, value_name = "N")]
         restarts: Option<usize>,
+        /// Go back to the clusters as they were found, before any was split or merged
+        #[arg(long)]
+        without_edits: bool,
+        /// Which tiles of a cluster are shown: top:10 or sample:10
+        #[arg(long, value_name = "WHICH", default_value = "sample:10")]
+        shown: Shown,
+    },
+    /// Take a cluster apart; the others keep their numbers and names
+    Split {
+        /// The project's folder
+        #[arg(value_name = "DIR")]
+        project: PathBuf,
+        /// Number of the cluster
+        #[arg(long, value_name = "N")]
+        cluster: usize,
+        /// How many parts
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        into: usize,
+        /// Which tiles of a cluster are shown: top:10 or sample:10
+        #[arg(long, value_name = "WHICH", default_value = "sample:10")]
+        shown: Shown,
+    },
+    /// Put clusters together under the lowest of their numbers; the others keep their numbers and names
+    Merge {
+        /// The project's folder
+        #[arg(value_name = "DIR")]
+        project: PathBuf,
+        /// Numbers of the clusters, with commas between
+        #[arg(long, required = true, value_name = "N,N,...", value_delimiter = ',')]
+        clusters: Vec<usize>,
         /// Which tiles of a cluster are shown: top:10 or sample:10
         #[arg(long, value_name = "WHICH", default_value = "sample:10")]
         shown: Shown,

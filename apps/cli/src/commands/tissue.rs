@@ -101,21 +101,39 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             println!("we would take {}", found.reason());
             println!("look at {}", found.files[0].display());
         }
-        TissueCommands::Cluster { project, k, restarts, shown } => {
+        TissueCommands::Cluster { project, k, restarts, without_edits, shown } => {
             let (open, mut settings) = opened(&project, "microtome tissue cluster")?;
             set(&mut settings.clusters.count, k);
             set(&mut settings.clusters.restarts, restarts);
             let open = open.with_settings(settings)?;
             let encoder = pretrain::encoder(&open)?;
             let (found, folder) = with_project(&open, budget, |context| {
-                let found = clusters::cluster(&open, &encoder, context)?;
+                let found = clusters::cluster(&open, &encoder, !without_edits, context)?;
                 let folder = sheets::write(&open, &found, shown, context)?;
                 Ok((found, folder))
             })?;
             open.keep_settings()?;
-            let stable = found.quality.iter().filter(|quality| quality.stability >= 0.75).count();
-            println!("{} clusters, {stable} of them stable", found.count());
-            println!("look at {}", folder.join("index.html").display());
+            show(&found, &folder);
+        }
+        TissueCommands::Split { project, cluster, into, shown } => {
+            let (mut open, _) = opened(&project, "microtome tissue split")?;
+            let (encoder, seed) = (pretrain::encoder(&open)?, open.settings.seed);
+            let (found, folder) = with_context(seed, budget, |context| {
+                let found = clusters::split(&mut open, &encoder, cluster, into, &whoever(), context)?;
+                let folder = sheets::write(&open, &found, shown, context)?;
+                Ok((found, folder))
+            })?;
+            show(&found, &folder);
+        }
+        TissueCommands::Merge { project, clusters: merged, shown } => {
+            let (mut open, _) = opened(&project, "microtome tissue merge")?;
+            let (encoder, seed) = (pretrain::encoder(&open)?, open.settings.seed);
+            let (found, folder) = with_context(seed, budget, |context| {
+                let found = clusters::merge(&mut open, &encoder, &merged, &whoever(), context)?;
+                let folder = sheets::write(&open, &found, shown, context)?;
+                Ok((found, folder))
+            })?;
+            show(&found, &folder);
         }
         TissueCommands::Name { project, source, class, reject: _, share, oracle } => {
             let (mut open, _) = opened(&project, "microtome tissue name")?;
@@ -140,7 +158,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                     }
                 };
                 let named = names::name(&mut open, &found, &whoever(), &namings)?;
-                println!("{named} of {} clusters have a name", found.count());
+                println!("{named} of {} clusters have a name", found.filled());
                 Ok(ExitCode::SUCCESS)
             });
         }
@@ -150,7 +168,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                 let found = clusters::of_project(&open, context)?;
                 let asked = asked::of_project(&open, &found, context)?;
                 let settings = settings(&query, asked.dictionary.level(query.level)?, open.settings.seed);
-                answer(&asked.dictionary, &asked.sha256, &asked.slides, &settings, &out, context)
+                answer(&asked, &settings, &out, context)
             })?;
             return Ok(conclude(&answered));
         }
@@ -160,12 +178,20 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let answered = with_context(1, budget, |context| {
                 let asked = asked::of_files(&dictionary, &files, mpp, context)?;
                 let settings = settings(&query, asked.dictionary.level(query.level)?, 1);
-                answer(&asked.dictionary, &asked.sha256, &asked.slides, &settings, &out, context)
+                answer(&asked, &settings, &out, context)
             })?;
             return Ok(conclude(&answered));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what clusters there are, and where to look at them.
+fn show(found: &clusters::Clusters, sheets: &Path) {
+    let is_stable = |quality: &&clusters::Quality| quality.stability.is_some_and(|stable| stable >= 0.75);
+    let stable = found.quality.iter().filter(|quality| quality.tiles > 0).filter(is_stable).count();
+    println!("{} clusters, {stable} of them stable", found.filled());
+    println!("look at {}", sheets.join("index.html").display());
 }
 
 fn opened(project: &Path, holder: &str) -> Result<(Project, Settings)> {

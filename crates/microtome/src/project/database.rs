@@ -36,8 +36,8 @@ const TABLES: &str = "
     CREATE INDEX namings_of_clusters ON namings (clusters, cluster);
 ";
 
-/// Where the names of clusters come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where the names of clusters come from, the most doubtful last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A person, by a command.
     Command,

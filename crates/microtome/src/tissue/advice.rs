@@ -3,8 +3,8 @@
 //! More clusters are purer and each costs a name; too many come out otherwise each time. So we take the largest number whose
 //! clusters come back nearly as well as those of the most stable one.
 
-use super::clusters::{found, stability};
-use super::embed;
+use super::clusters::search::{found, stability};
+use super::embed::Embeddings;
 use super::encoder::Encoder;
 use crate::context::Context;
 use crate::project::Project;
@@ -75,7 +75,7 @@ pub fn advise(
     context: &Context<'_>,
 ) -> Result<Advice> {
     let level = encoder.level();
-    let (vectors, _) = embed::read_all(project, encoder, level, context)?;
+    let vectors = Embeddings::of(project, encoder, context)?.read(encoder, level, context)?;
     let dimensions = encoder.dimensions(level);
     let all = Points::new(&vectors, dimensions);
     let count = all.len().min(MOST_TILES);

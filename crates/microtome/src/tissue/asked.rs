@@ -2,35 +2,77 @@
 
 use super::clusters::Clusters;
 use super::dictionary::Dictionary;
-use super::masks::Asked;
+use super::look::Look;
+use super::query::QuerySettings;
+use super::query::kept::Keeper;
 use super::{embed, pretrain, tiles};
 use crate::context::Context;
 use crate::project::Project;
+use crate::project::key::Key;
 use crate::slides::fingerprint::fingerprint;
 use microtome_slide::MicronsPerPixel;
 use microtome_slide::find::name_of;
 use microtome_vault::checksum::{sha256_file, sha256_hex};
 use microtome_vault::{Error, Result, disk};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The file of a project's dictionary.
 const FILE: &str = "dictionary.safetensors";
 
+/// A slide that is asked about.
+pub struct Asked {
+    /// What its files are called.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its length and ends.
+    pub sha256: String,
+    /// Resolution of level 0, over what the file says.
+    pub mpp: Option<MicronsPerPixel>,
+    /// How it looks, if that is known.
+    pub look: Option<Look>,
+}
+
 /// A dictionary, and whom it is asked about.
-pub struct Question {
+pub struct Inquiry {
     /// The dictionary.
     pub dictionary: Dictionary,
     /// SHA-256 of its file.
     pub sha256: String,
     /// The slides.
     pub slides: Vec<Asked>,
+    /// Where a project keeps what it sees.
+    pub kept: Option<Kept>,
+}
+
+/// Where a project keeps what it sees of its slides.
+pub struct Kept {
+    folder: PathBuf,
+    clusters_key: String,
+    /// Of all clusters, by level.
+    centroids: BTreeMap<usize, Vec<f32>>,
+}
+
+impl Kept {
+    /// That of one slide.
+    pub fn of<'a>(&'a self, slide: &Asked, settings: &QuerySettings) -> Keeper<'a> {
+        let kind = format!("{}{}", settings.method.name(), settings.level);
+        let key = Key::of("kept", 1)
+            .with("clusters", &self.clusters_key)
+            .with("slide", &slide.sha256)
+            .with("mpp", slide.mpp.map_or(String::new(), |mpp| mpp.microns().to_string()))
+            .finish();
+        let path = self.folder.join(kind).join(format!("{}.zarr", slide.name));
+        Keeper { path, key, centroids: &self.centroids }
+    }
 }
 
 /// A project's dictionary, which is written into its models, and its slides.
 ///
 /// # Errors
 /// As [`Dictionary::of_project`].
-pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>) -> Result<Question> {
+pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>) -> Result<Inquiry> {
     let dictionary = Dictionary::of_project(project, clusters, context)?;
     let bytes = dictionary.to_bytes(&pretrain::encoder_bytes(project)?)?;
     let (path, sha256) = (project.model(FILE), sha256_hex(&bytes));
@@ -46,7 +88,12 @@ pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>)
         };
         slides.push(Asked { name: slide.name, path: slide.path, sha256: slide.sha256, mpp: slide.mpp, look });
     }
-    Ok(Question { dictionary, sha256, slides })
+    let kept = Kept {
+        folder: project.root.join("arrays").join("cosines"),
+        clusters_key: clusters.key.clone(),
+        centroids: clusters.centroids_by_level(&dictionary.encoder),
+    };
+    Ok(Inquiry { dictionary, sha256, slides, kept: Some(kept) })
 }
 
 /// A dictionary's file, and slides that need be in no project.
@@ -58,7 +105,7 @@ pub fn of_files(
     files: &[PathBuf],
     mpp: Option<MicronsPerPixel>,
     context: &Context<'_>,
-) -> Result<Question> {
+) -> Result<Inquiry> {
     let (own, sha256) = (Dictionary::read(dictionary)?, sha256_file(dictionary)?);
     if own.is_oracle_named {
         context.warn(
@@ -75,5 +122,5 @@ pub fn of_files(
         }
         slides.push(Asked { name, path: path.clone(), sha256: fingerprint(path)?, mpp, look: None });
     }
-    Ok(Question { dictionary: own, sha256, slides })
+    Ok(Inquiry { dictionary: own, sha256, slides, kept: None })
 }

@@ -3,7 +3,7 @@
 //!
 //! The file is the encoder's ([`super::encoder::file`]) with the centroids of each level and a text beside its weights.
 
-use super::clusters::{Clusters, centroids_of_level};
+use super::clusters::Clusters;
 use super::encoder::Encoder;
 use super::encoder::file::EncoderParts;
 use super::look::Look;
@@ -81,8 +81,7 @@ impl Dictionary {
             return Err(no_names(project, clusters)?);
         }
         let mut centroids = BTreeMap::new();
-        for level in encoder.levels() {
-            let all = centroids_of_level(project, &encoder, clusters, level, context)?;
+        for (level, all) in clusters.centroids_by_level(&encoder) {
             let dimensions = encoder.dimensions(level);
             let own = |of: &Prototype| all[of.cluster * dimensions..][..dimensions].to_vec();
             centroids.insert(level, prototypes.iter().flat_map(own).collect());

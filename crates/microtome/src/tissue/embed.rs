@@ -1,4 +1,8 @@
 //! A vector of length 1 for each tile of each slide.
+//!
+//! A slide of several windows keeps what is done in [`parts`], until all of it is put in place at once.
+
+mod parts;
 
 use super::encoder::{CellMap, CellPlace, Encoder, Reading};
 use super::look::Look;
@@ -10,17 +14,22 @@ use crate::project::key::Key;
 use crate::project::slides::ProjectSlide;
 use crate::slides::view::View;
 use microtome_kernels::Size;
+use microtome_vault::checksum::sha256_hex;
 use microtome_vault::{Error, Result, disk};
+use parts::Parts;
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Version of what is computed here.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The kind of the arrays.
 const KIND: &str = "embeddings";
 /// Tiles that are read at a time where each is seen alone.
 const BATCH: usize = 256;
+/// Values that are hashed at a time.
+const HASHED_VALUES: usize = 1 << 20;
 
 /// What was computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,21 +111,51 @@ fn make(
         TileReading { corners_px: &list.corners_px, side_px: list.side_px, named_px: settings.named_px };
     let path = project.array_of(KIND, &slide.name);
     disk::create_folder_all(path.parent().unwrap_or(&project.root))?;
-    let group = GroupWriter::create(&path)?;
+    let parts = Parts::open(path.with_extension("parts"), key)?;
+    let mut of_level = BTreeMap::new();
     for level in encoder.levels() {
-        let mut vectors = vectors(encoder, &view, &look, reading, level, context)?;
+        let mut vectors = kept_vectors(encoder, &view, &look, reading, level, Some(&parts), context)?;
         encoder.project(level, &mut vectors);
-        let shape = [list.corners_px.len(), encoder.dimensions(level)];
-        group.write(&name_of(encoder, level), &shape, &["tile", "feature"], &vectors)?;
+        of_level.insert(level, vectors);
+    }
+    write(&path, encoder, slide, key, &of_level, &look.to_json())?;
+    parts.remove()
+}
+
+/// Writes the vectors of a slide, by level.
+pub(super) fn write(
+    path: &Path,
+    encoder: &Encoder,
+    slide: &ProjectSlide,
+    key: &str,
+    of_level: &BTreeMap<usize, Vec<f32>>,
+    look: &Value,
+) -> Result<()> {
+    let group = GroupWriter::create(path)?;
+    for (level, vectors) in of_level {
+        let dimensions = encoder.dimensions(*level);
+        let shape = [vectors.len() / dimensions, dimensions];
+        group.write(&name_of(encoder, *level), &shape, &["tile", "feature"], vectors)?;
     }
     group.finish(&json!({
         "key": key,
         "slide": slide.name,
         "encoder": encoder.kind,
         "encoder_sha256": encoder.sha256,
-        "look": look.to_json(),
+        "vectors_sha256": of_level.get(&encoder.level()).map(|vectors| hash(vectors)),
+        "look": look,
     }))?;
     Ok(())
+}
+
+/// The hash of vectors, part by part, because a million of them are not copied.
+fn hash(vectors: &[f32]) -> String {
+    let part = |part: &[f32]| {
+        let bytes: Vec<u8> = part.iter().flat_map(|value| value.to_le_bytes()).collect();
+        sha256_hex(&bytes)
+    };
+    let sums: String = vectors.chunks(HASHED_VALUES).map(part).collect();
+    sha256_hex(sums.as_bytes())
 }
 
 /// The array with the vectors of a level.
@@ -124,39 +163,52 @@ fn name_of(encoder: &Encoder, level: usize) -> String {
     if level == encoder.level() { "embeddings".to_owned() } else { format!("embeddings_level{level}") }
 }
 
-/// The vectors of all slides, one after the other, with the number of tiles of each slide.
-///
-/// # Errors
-/// `Usage` when some are missing or of another encoder; `Limit` when they exceed the budget; `Input`; `Io`.
-pub fn read_all(
-    project: &Project,
-    encoder: &Encoder,
-    level: usize,
-    context: &Context<'_>,
-) -> Result<(Vec<f32>, Vec<usize>)> {
-    let (mut all, mut counts) = (Vec::new(), Vec::new());
-    let slides = project.slides()?;
-    let mut groups = Vec::new();
-    for slide in &slides {
-        let list = tiles::read(project, slide, context)?.ok_or_else(|| no_tiles(project))?;
-        counts.push(list.corners_px.len());
-        groups.push(if list.corners_px.is_empty() {
-            None
-        } else {
-            Some(open(project, slide, &list, encoder)?)
-        });
+/// The vectors of a project, as they lie on the disk.
+pub struct Embeddings {
+    /// Tiles of each slide.
+    pub tiles_of_slide: Vec<usize>,
+    /// A hash of all vectors: those of slides that were added later make other clusters.
+    pub sha256: String,
+    groups: Vec<Group>,
+}
+
+impl Embeddings {
+    /// Those of all slides.
+    ///
+    /// # Errors
+    /// `Usage` when some are missing or of another encoder; `Input`; `Io`.
+    pub fn of(project: &Project, encoder: &Encoder, context: &Context<'_>) -> Result<Self> {
+        let (mut groups, mut tiles_of_slide, mut sums) = (Vec::new(), Vec::new(), String::new());
+        for slide in &project.slides()? {
+            let list = tiles::read(project, slide, context)?.ok_or_else(|| no_tiles(project))?;
+            tiles_of_slide.push(list.corners_px.len());
+            if !list.corners_px.is_empty() {
+                let group = open(project, slide, &list, encoder)?;
+                sums.push_str(group.text("vectors_sha256").ok_or_else(broken)?);
+                groups.push(group);
+            }
+        }
+        Ok(Self { tiles_of_slide, sha256: sha256_hex(sums.as_bytes()), groups })
     }
-    let (tiles, dimensions) = (counts.iter().sum::<usize>(), encoder.dimensions(level));
-    context.budget.grant("the embeddings", tiles as u64, 4 * dimensions as u64)?;
-    all.reserve_exact(tiles * dimensions);
-    for group in groups.into_iter().flatten() {
-        all.extend(group.read::<f32>(&name_of(encoder, level), context.budget)?.values);
+
+    /// The vectors of a level, one slide after the other, `[tiles][dimensions]`.
+    ///
+    /// # Errors
+    /// `Limit` when they exceed the budget; `Input`; `Io`.
+    pub fn read(&self, encoder: &Encoder, level: usize, context: &Context<'_>) -> Result<Vec<f32>> {
+        let (tiles, dimensions) = (self.tiles_of_slide.iter().sum::<usize>(), encoder.dimensions(level));
+        context.budget.grant("the embeddings", tiles as u64, 4 * dimensions as u64)?;
+        let mut all = Vec::with_capacity(tiles * dimensions);
+        for group in &self.groups {
+            all.extend(group.read::<f32>(&name_of(encoder, level), context.budget)?.values);
+        }
+        if all.len() == tiles * dimensions { Ok(all) } else { Err(broken()) }
     }
-    match all.len() == tiles * dimensions {
-        true => Ok((all, counts)),
-        false => Err(Error::input("embeddings do not fit their tiles")
-            .advise("remove the folder arrays/embeddings of the project and run `microtome tissue embed`")),
-    }
+}
+
+fn broken() -> Error {
+    Error::input("embeddings do not fit their tiles")
+        .advise("remove the folder arrays/embeddings of the project and run `microtome tissue embed`")
 }
 
 fn open(project: &Project, slide: &ProjectSlide, list: &TileList, encoder: &Encoder) -> Result<Group> {
@@ -196,9 +248,22 @@ pub fn vectors(
     level: usize,
     context: &Context<'_>,
 ) -> Result<Vec<f32>> {
+    kept_vectors(encoder, view, look, reading, level, None, context)
+}
+
+/// [`vectors`], of which parts may be there.
+fn kept_vectors(
+    encoder: &Encoder,
+    view: &View<'_>,
+    look: &Look,
+    reading: TileReading<'_>,
+    level: usize,
+    parts: Option<&Parts>,
+    context: &Context<'_>,
+) -> Result<Vec<f32>> {
     match encoder.reading {
-        Reading::Tile => alone(encoder, view, look, reading, level, context),
-        Reading::Middle => within(encoder, view, look, reading, level, context),
+        Reading::Tile => alone(encoder, view, look, reading, level, parts, context),
+        Reading::Middle => within(encoder, view, look, reading, level, parts, context),
     }
 }
 
@@ -209,17 +274,36 @@ fn alone(
     look: &Look,
     reading: TileReading<'_>,
     level: usize,
+    parts: Option<&Parts>,
     context: &Context<'_>,
 ) -> Result<Vec<f32>> {
     let size = Size::new(reading.side_px, reading.side_px);
+    let parts = parts.filter(|_| reading.corners_px.len() > BATCH);
     let mut all = Vec::new();
-    for corners in reading.corners_px.chunks(BATCH) {
+    for (number, corners) in reading.corners_px.chunks(BATCH).enumerate() {
         context.check_cancelled()?;
-        let read = |corner: &[i64; 2]| Ok(view.region(*corner, size, context.budget)?.rgb);
-        let tiles: Vec<Vec<u8>> = corners.par_iter().map(read).collect::<Result<_>>()?;
-        all.extend(encoder.tiles(&tiles.concat(), reading.side_px, look, level));
+        let make = || {
+            let read = |corner: &[i64; 2]| Ok(view.region(*corner, size, context.budget)?.rgb);
+            let tiles: Vec<Vec<u8>> = corners.par_iter().map(read).collect::<Result<_>>()?;
+            Ok(encoder.tiles(&tiles.concat(), reading.side_px, look, level))
+        };
+        all.extend(keep(parts, level, number, corners.len() * encoder.dimensions(level), make)?);
     }
     Ok(all)
+}
+
+/// A part that is kept, or that is made now.
+fn keep(
+    parts: Option<&Parts>,
+    level: usize,
+    number: usize,
+    length: usize,
+    make: impl FnOnce() -> Result<Vec<f32>>,
+) -> Result<Vec<f32>> {
+    match parts {
+        None => make(),
+        Some(parts) => parts.keep(level, number, length, make),
+    }
 }
 
 /// The middle of each tile, seen with what is around it: the slide is encoded window by window.
@@ -229,6 +313,7 @@ fn within(
     look: &Look,
     reading: TileReading<'_>,
     level: usize,
+    parts: Option<&Parts>,
     context: &Context<'_>,
 ) -> Result<Vec<f32>> {
     let (dimensions, stride) = (encoder.dimensions(level), encoder.stride_px(level));
@@ -241,16 +326,24 @@ fn within(
     }
     let mut all = vec![0.0; reading.corners_px.len() * dimensions];
     let border = reading.named_px.div_ceil(2 * stride) + 1;
+    let parts = parts.filter(|_| of_window.len() > 1);
     for (window, tiles) in of_window {
         context.check_cancelled()?;
-        let (corner_px, size) = windows[window];
-        let place = CellPlace { level, corner_px, size, border, shift_px: [0; 2] };
-        let cells = encoder.cells(view, look, place, context)?;
-        let origin = corner_px.map(|px| px - (border * stride) as i64);
-        for tile in tiles {
-            let centre = reading.corners_px[tile].map(|px| px + middle);
-            let to = &mut all[tile * dimensions..][..dimensions];
-            mean_around(&cells, [centre[0] - origin[0], centre[1] - origin[1]], reading.named_px, to);
+        let make = || {
+            let (corner_px, size) = windows[window];
+            let place = CellPlace { level, corner_px, size, border, shift_px: [0; 2] };
+            let cells = encoder.cells(view, look, place, context)?;
+            let origin = corner_px.map(|px| px - (border * stride) as i64);
+            let mut own = vec![0.0; tiles.len() * dimensions];
+            for (tile, mean) in tiles.iter().zip(own.chunks_exact_mut(dimensions)) {
+                let centre = reading.corners_px[*tile].map(|px| px + middle);
+                mean_around(&cells, [centre[0] - origin[0], centre[1] - origin[1]], reading.named_px, mean);
+            }
+            Ok(own)
+        };
+        let own = keep(parts, level, window, tiles.len() * dimensions, make)?;
+        for (tile, mean) in tiles.iter().zip(own.chunks_exact(dimensions)) {
+            all[tile * dimensions..][..dimensions].copy_from_slice(mean);
         }
     }
     Ok(all)

@@ -1,72 +1,28 @@
 //! What a query found, as files: masks, confidence, overlays, areas, outlines of regions, a page to look at.
 
-use super::dictionary::Dictionary;
+use super::areas::{Areas, measure, write_table};
+use super::asked::{Asked, Inquiry};
 use super::look::Look;
-use super::query::{Places, QuerySettings, ask};
-use super::{regions, report, tiles};
+use super::query::{Places, QuerySettings, Question, ask};
+use super::{overlay, regions, report, tiles};
 use crate::context::Context;
 use crate::export::file_in;
 use crate::export::png::{Samples, write_png};
 use crate::export::pyramid::PixelKind;
 use crate::export::zarr::ZarrWriter;
 use crate::project::key::Key;
-use crate::project::settings::{Class, IGNORED};
 use crate::slides::view::View;
-use microtome_kernels::Size;
-use microtome_kernels::resample::downsample_area;
-use microtome_slide::{MicronsPerPixel, Slide, TissueMask};
+use microtome_slide::{Slide, TissueMask};
 use microtome_vault::lock::FolderLock;
 use microtome_vault::{Budget, Error, Fault, Result, disk};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Version of what is written.
-const VERSION: u32 = 1;
-/// Longer side of the pictures to look at, in pixels.
-const OVERLAY_PX: usize = 1600;
-/// Share of the class's colour in them.
-const COLOUR_SHARE: f32 = 0.35;
+const VERSION: u32 = 2;
 /// Folders of the answer.
 const FOLDERS: [&str; 5] = ["masks", "confidence", "overlays", "regions", ".done"];
 /// A dictionary does not know a slide half of whose places are farther from it than nearly all of its own tiles.
 const DRIFT_ADVICE: &str = "look at its overlay before you trust it, or name clusters of slides like it";
-
-/// A slide that is asked about.
-pub struct Asked {
-    /// What its files are called.
-    pub name: String,
-    /// The file.
-    pub path: PathBuf,
-    /// SHA-256 of its length and ends.
-    pub sha256: String,
-    /// Resolution of level 0, over what the file says.
-    pub mpp: Option<MicronsPerPixel>,
-    /// How it looks, if that is known.
-    pub look: Option<Look>,
-}
-
-/// Areas of the classes of one slide; a line of the table and of the note that it is done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Areas {
-    /// The slide.
-    pub name: String,
-    /// What it was made from.
-    key: String,
-    /// Pixels of level 0 by class.
-    pub area_px: Vec<f64>,
-    /// Pixels of level 0 without a class.
-    pub without_px: f64,
-    /// Resolution of level 0, in µm per pixel.
-    pub mpp: Option<f64>,
-    /// Mean confidence of what has a class, 0 to 1.
-    pub confidence: f64,
-    /// Median cosine to the nearest prototype.
-    pub nearness: f64,
-    /// What is odd about it.
-    pub warnings: Vec<String>,
-}
 
 /// What was written.
 #[derive(Debug)]
@@ -84,22 +40,21 @@ pub struct Answered {
 /// # Errors
 /// `Usage` when the folder holds something else; when no slide can be worked on: the first one's error; `Cancelled`.
 pub fn answer(
-    dictionary: &Dictionary,
-    dictionary_sha256: &str,
-    slides: &[Asked],
+    inquiry: &Inquiry,
     settings: &QuerySettings,
     out: &Path,
     context: &Context<'_>,
 ) -> Result<Answered> {
+    let (dictionary, slides) = (&inquiry.dictionary, &inquiry.slides);
     let _lock = take(out)?;
     let (mut done, mut skipped) = (Vec::new(), Vec::new());
     context.progress().begin("asking the dictionary", slides.len());
     for (index, slide) in slides.iter().enumerate() {
         context.check_cancelled()?;
-        let key = key_of(dictionary_sha256, slide, settings);
+        let key = key_of(&inquiry.sha256, slide, settings);
         let outcome = match read_note(out, &slide.name)?.filter(|note| note.key == key) {
             Some(note) => Ok(note),
-            None => one(dictionary, slide, settings, out, key, context),
+            None => one(inquiry, slide, settings, out, key, context),
         };
         match outcome {
             Ok(areas) => done.push(areas),
@@ -163,13 +118,14 @@ fn read_note(out: &Path, name: &str) -> Result<Option<Areas>> {
 }
 
 fn one(
-    dictionary: &Dictionary,
+    inquiry: &Inquiry,
     asked: &Asked,
     settings: &QuerySettings,
     out: &Path,
     key: String,
     context: &Context<'_>,
 ) -> Result<Areas> {
+    let dictionary = &inquiry.dictionary;
     let slide = Slide::open(&asked.path, context.budget)?;
     let view = tiles::view(&slide, asked.mpp, &dictionary.tiles)?;
     let look = match asked.look {
@@ -184,11 +140,13 @@ fn one(
             Look::of(&view, &corners, dictionary.tiles.side_px, context)?
         }
     };
-    let mut places = ask(dictionary, &view, &look, settings, context)?;
-    if slide.is_pyramid() {
-        let tissue = TissueMask::of(&slide, asked.mpp.or(slide.mpp), context.budget)?.0;
-        leave_out_glass(&mut places, &view, &tissue);
-    }
+    let tissue = match slide.is_pyramid() {
+        true => Some(TissueMask::of(&slide, asked.mpp.or(slide.mpp), context.budget)?.0),
+        false => None,
+    };
+    let question = Question { dictionary, view: &view, look: &look, tissue: tissue.as_ref(), settings };
+    let keeper = inquiry.kept.as_ref().map(|kept| kept.of(asked, settings));
+    let places = ask(&question, keeper.as_ref(), context)?;
     let mut warnings = slide.warnings.clone();
     if places.nearness < dictionary.far_cosine {
         let warning = format!(
@@ -208,64 +166,11 @@ fn one(
         &dictionary.classes,
         areas.mpp,
     )?;
-    write_overlay(out, asked, &view, &places, &dictionary.classes, context)?;
+    overlay::write(out, asked, &slide, &view, &places, &dictionary.classes, context)?;
     let note = serde_json::to_vec(&areas).map_err(|error| Error::bug(error.to_string()))?;
     // Last: a slide with its note is whole.
     disk::write_atomic(note_of(out, &asked.name)?, &note)?;
     Ok(areas)
-}
-
-/// Places whose middle is not in tissue get no class.
-fn leave_out_glass(places: &mut Places, view: &View<'_>, tissue: &TissueMask) {
-    let side = places.side_px as f64 * view.downsample;
-    for row in 0..places.size.height_px {
-        for column in 0..places.size.width_px {
-            if !tissue.holds((column as f64 + 0.5) * side, (row as f64 + 0.5) * side) {
-                let at = places.size.index(column, row);
-                (places.class[at], places.confidence[at]) = (IGNORED, 0);
-            }
-        }
-    }
-}
-
-fn measure(
-    asked: &Asked,
-    key: String,
-    dictionary: &Dictionary,
-    places: &Places,
-    view: &View<'_>,
-    warnings: Vec<String>,
-    mpp: Option<MicronsPerPixel>,
-) -> Areas {
-    let mut area_px = vec![0.0; dictionary.classes.len()];
-    let (mut without_px, mut confidence, mut count) = (0.0, 0.0, 0usize);
-    for row in 0..places.size.height_px {
-        for column in 0..places.size.width_px {
-            // Places at the right and lower edge are cut off there.
-            let side = |cell: usize, extent_px: usize| places.side_px.min(extent_px - cell * places.side_px);
-            let own = side(column, view.size.width_px) * side(row, view.size.height_px);
-            let own = own as f64 * view.downsample * view.downsample;
-            let at = places.size.index(column, row);
-            match area_px.get_mut(usize::from(places.class[at])) {
-                Some(area) => {
-                    *area += own;
-                    confidence += f64::from(places.confidence[at]) / 254.0;
-                    count += 1;
-                }
-                None => without_px += own,
-            }
-        }
-    }
-    Areas {
-        name: asked.name.clone(),
-        key,
-        area_px,
-        without_px,
-        mpp: mpp.map(MicronsPerPixel::microns),
-        confidence: confidence / count.max(1) as f64,
-        nearness: places.nearness,
-        warnings,
-    }
 }
 
 /// Masks and confidence: PNG with the picture's extent, or OME-Zarr with a pixel for each place of a slide.
@@ -293,91 +198,4 @@ fn write_maps(out: &Path, asked: &Asked, slide: &Slide, view: &View<'_>, places:
         writer.finish()?;
     }
     Ok(())
-}
-
-/// The slide in small with the colours of its classes, and lines where they meet.
-fn write_overlay(
-    out: &Path,
-    asked: &Asked,
-    view: &View<'_>,
-    places: &Places,
-    classes: &[Class],
-    context: &Context<'_>,
-) -> Result<()> {
-    let longest = view.size.width_px.max(view.size.height_px);
-    let factor = longest.div_ceil(OVERLAY_PX).max(1);
-    let size = Size::new(view.size.width_px.div_ceil(factor), view.size.height_px.div_ceil(factor));
-    let rgb = small(view, factor, size, context)?;
-    let place = |x: usize, y: usize| {
-        let cell = |at: usize, cells: usize| (at * factor / places.side_px).min(cells - 1);
-        places.class[places.size.index(cell(x, places.size.width_px), cell(y, places.size.height_px))]
-    };
-    let mut painted = rgb;
-    for y in 0..size.height_px {
-        for x in 0..size.width_px {
-            let own = place(x, y);
-            let Some(class) = classes.get(usize::from(own)) else { continue };
-            let is_edge = (x + 1 < size.width_px && place(x + 1, y) != own)
-                || (y + 1 < size.height_px && place(x, y + 1) != own);
-            let share = if is_edge { 1.0 } else { COLOUR_SHARE };
-            let pixel = &mut painted[3 * size.index(x, y)..][..3];
-            for (value, colour) in pixel.iter_mut().zip(class.rgb()) {
-                *value = (f32::from(*value) * (1.0 - share) + f32::from(colour) * share).round() as u8;
-            }
-        }
-    }
-    write_png(&file_in(&out.join("overlays"), &asked.name, "png")?, size, Samples::Rgb8(&painted))
-}
-
-/// The view in small, read in bands.
-fn small(view: &View<'_>, factor: usize, size: Size, context: &Context<'_>) -> Result<Vec<u8>> {
-    const BAND_ROWS: usize = 64;
-    let mut rgb = Vec::with_capacity(3 * size.area_px());
-    for top in (0..size.height_px).step_by(BAND_ROWS) {
-        let rows = BAND_ROWS.min(size.height_px - top);
-        let whole = Size::new(size.width_px * factor, rows * factor);
-        let band = view.region([0, (top * factor) as i64], whole, context.budget)?;
-        rgb.extend(downsample_area(&band.rgb, whole, Size::new(size.width_px, rows)));
-    }
-    Ok(rgb)
-}
-
-/// `areas.csv`, and `classes.json`, which says what the values of masks mean.
-fn write_table(out: &Path, dictionary: &Dictionary, slides: &[Areas]) -> Result<()> {
-    let failed = |error: csv::Error| Error::bug(format!("the table cannot be written ({error})"));
-    let mut table = csv::Writer::from_writer(Vec::new());
-    let mut header = vec!["name".to_owned(), "mpp".to_owned()];
-    for class in &dictionary.classes {
-        header.extend([
-            format!("{}_px", class.name),
-            format!("{}_mm2", class.name),
-            format!("{}_share", class.name),
-        ]);
-    }
-    header.extend(["without_class_px".to_owned(), "mean_confidence".to_owned(), "median_cosine".to_owned()]);
-    table.write_record(&header).map_err(failed)?;
-    for slide in slides {
-        let mm2 = |px: f64| slide.mpp.map_or(String::new(), |mpp| format!("{:.6}", px * mpp * mpp * 1e-6));
-        let all: f64 = slide.area_px.iter().sum();
-        let mut row = vec![slide.name.clone(), slide.mpp.map_or(String::new(), |mpp| mpp.to_string())];
-        for px in &slide.area_px {
-            row.extend([format!("{px:.0}"), mm2(*px), format!("{:.4}", px / all.max(1.0))]);
-        }
-        let rest = [slide.without_px, slide.confidence, slide.nearness];
-        row.extend([format!("{:.0}", rest[0]), format!("{:.4}", rest[1]), format!("{:.4}", rest[2])]);
-        table.write_record(&row).map_err(failed)?;
-    }
-    let bytes = table.into_inner().map_err(|error| Error::bug(error.to_string()))?;
-    disk::write_atomic(out.join("areas.csv"), &bytes)?;
-    let class =
-        |(value, class): (usize, &Class)| json!({"value": value, "name": class.name, "colour": class.colour});
-    let text = json!({
-        "classes": dictionary.classes.iter().enumerate().map(class).collect::<Vec<_>>(),
-        "without_class": IGNORED,
-        "named_by": if dictionary.is_oracle_named { "oracle" } else { "person" },
-    });
-    let mut file = disk::AtomicWriter::create(out.join("classes.json"))?;
-    let text = serde_json::to_string_pretty(&text).map_err(|error| Error::bug(error.to_string()))?;
-    writeln!(file, "{text}").map_err(|error| Error::io("writing", &error).at(out))?;
-    file.commit()
 }

@@ -9,6 +9,7 @@
 //! where scores are made, and are marked for what they are.
 
 pub mod advice;
+pub mod areas;
 pub mod asked;
 pub mod clusters;
 pub mod dictionary;
@@ -17,6 +18,7 @@ pub mod encoder;
 pub mod look;
 pub mod masks;
 pub mod names;
+pub mod overlay;
 pub mod pretrain;
 pub mod query;
 pub mod regions;

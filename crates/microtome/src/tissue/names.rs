@@ -59,10 +59,7 @@ impl Shown {
 /// `Usage` when a cluster or a class is unknown; then nothing is kept.
 pub fn name(project: &mut Project, clusters: &Clusters, who: &str, namings: &[Naming]) -> Result<usize> {
     for naming in namings {
-        if naming.cluster >= clusters.count() {
-            return Err(Error::usage(format!("there is no cluster {}", naming.cluster))
-                .advise(format!("clusters are 0 to {}", clusters.count() - 1)));
-        }
+        clusters.check(&[naming.cluster])?;
         if let Some(class) = &naming.class {
             project.settings.class(class)?;
         }

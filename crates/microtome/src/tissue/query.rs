@@ -4,10 +4,15 @@
 //! together within the picture first, and each local centroid takes the class of the nearest prototype. *Fine* is ours:
 //! maps between the cells of a coarse encoder, vectors averaged over what a name was about, classes weighed by nearness
 //! instead of the first taking all, and weights smoothed over the neighbourhood before one is taken.
+//!
+//! A window is *seen* first, as cosines to centroids ([`seen`]), and then *decided* with the names; a project keeps
+//! what was seen ([`kept`]), so that new names cost no encoding.
 
 pub mod cells;
 pub mod fine;
+pub mod kept;
 pub mod paper;
+pub mod seen;
 
 use super::dictionary::Dictionary;
 use super::encoder::CellPlace;
@@ -15,7 +20,9 @@ use super::look::Look;
 use crate::context::Context;
 use crate::project::settings::IGNORED;
 use crate::slides::view::View;
+use kept::{Keeper, Recollection};
 use microtome_kernels::Size;
+use microtome_slide::TissueMask;
 use microtome_vault::{Error, Result};
 use std::str::FromStr;
 
@@ -91,21 +98,54 @@ pub struct Places {
     pub nearness: f64,
 }
 
-/// Asks a dictionary about every place of a view, window by window.
+/// Who is asked about what.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The named prototypes.
+    pub dictionary: &'a Dictionary,
+    /// The slide.
+    pub view: &'a View<'a>,
+    /// How it looks.
+    pub look: &'a Look,
+    /// Where its tissue is, if not everywhere.
+    pub tissue: Option<&'a TissueMask>,
+    /// How it is asked.
+    pub settings: &'a QuerySettings,
+}
+
+impl Question<'_> {
+    /// Side of a place, in pixels of the view.
+    fn side_px(&self) -> usize {
+        match self.settings.method {
+            Method::Fine => fine::side_px(self.dictionary, self.settings.level),
+            _ => self.stride_px(),
+        }
+    }
+
+    fn stride_px(&self) -> usize {
+        self.dictionary.encoder.stride_px(self.settings.level)
+    }
+
+    /// Which places of a window are in tissue.
+    fn in_tissue(&self, corner: [usize; 2], size: Size, side_px: usize) -> Vec<bool> {
+        let Some(tissue) = self.tissue else { return vec![true; size.area_px()] };
+        let side = side_px as f64 * self.view.downsample;
+        let middle = |cell: usize| (cell as f64 + 0.5) * side;
+        let rows = corner[1]..corner[1] + size.height_px;
+        let columns = corner[0]..corner[0] + size.width_px;
+        rows.flat_map(|row| columns.clone().map(move |column| (column, row)))
+            .map(|(column, row)| tissue.holds(middle(column), middle(row)))
+            .collect()
+    }
+}
+
+/// Asks a dictionary about every place of a view, window by window. Places that are not in tissue get no class, and windows without
+/// tissue are not looked at. `keeper` has what was seen before, and keeps what is seen now.
 ///
 /// # Errors
 /// Those of reading; `Limit` when the answer does not fit the budget; `Cancelled`.
-pub fn ask(
-    dictionary: &Dictionary,
-    view: &View<'_>,
-    look: &Look,
-    settings: &QuerySettings,
-    context: &Context<'_>,
-) -> Result<Places> {
-    let side_px = match settings.method {
-        Method::Fine => fine::side_px(dictionary, settings.level),
-        _ => dictionary.encoder.stride_px(settings.level),
-    };
+pub fn ask(question: &Question<'_>, keeper: Option<&Keeper<'_>>, context: &Context<'_>) -> Result<Places> {
+    let (settings, view, side_px) = (question.settings, question.view, question.side_px());
     let size = Size::new(view.size.width_px.div_ceil(side_px), view.size.height_px.div_ceil(side_px));
     context.budget.grant("the classes of this slide", size.area_px() as u64, 2)?;
     let mut places = Places {
@@ -116,25 +156,37 @@ pub fn ask(
         nearness: 0.0,
     };
     let mut nearness = Nearness::default();
-    let stride = dictionary.encoder.stride_px(settings.level);
-    for (number, (corner_px, cells)) in
-        dictionary.encoder.windows(view, settings.level).into_iter().enumerate()
-    {
+    let stride = question.stride_px();
+    let windows = question.dictionary.encoder.windows(view, settings.level);
+    let recollection = Recollection::of(question, keeper, &windows)?;
+    for (number, (corner_px, cells)) in windows.into_iter().enumerate() {
         context.check_cancelled()?;
-        let place = CellPlace { level: settings.level, corner_px, size: cells, border: 0, shift_px: [0; 2] };
-        let answer = match settings.method {
-            Method::Direct => paper::direct(dictionary, view, look, place, context)?,
-            Method::Cluster => {
-                paper::cluster(dictionary, view, look, place, (settings.seed, number), context)?
-            }
-            Method::Fine => fine::fine(dictionary, view, look, place, (settings, number), context)?,
-        };
-        nearness.add(&answer.nearness);
         let corner = corner_px.map(|px| px as usize / side_px);
         let own = Size::new(cells.width_px * stride / side_px, cells.height_px * stride / side_px);
+        let in_tissue = question.in_tissue(corner, own, side_px);
+        if !in_tissue.contains(&true) {
+            continue;
+        }
+        let place = CellPlace { level: settings.level, corner_px, size: cells, border: 0, shift_px: [0; 2] };
+        let answer = match settings.method {
+            Method::Cluster => paper::cluster(question, place, number, context)?,
+            Method::Direct => {
+                let seen = recollection.see(number, || paper::seen(question, keeper, place, context))?;
+                paper::direct(question, keeper, &seen)
+            }
+            Method::Fine => {
+                let seen =
+                    recollection.see(number, || fine::seen(question, keeper, place, number, context))?;
+                fine::decided(question, keeper, place, &seen)
+            }
+        };
         for row in 0..own.height_px.min(size.height_px - corner[1]) {
             for column in 0..own.width_px.min(size.width_px - corner[0]) {
                 let (from, to) = (own.index(column, row), size.index(corner[0] + column, corner[1] + row));
+                if !in_tissue[from] {
+                    continue;
+                }
+                nearness.add(answer.nearness[from]);
                 let confidence = answer.confidence[from];
                 if confidence >= settings.least_confidence {
                     places.class[to] = answer.class[from];
@@ -143,6 +195,7 @@ pub fn ask(
             }
         }
     }
+    recollection.finish()?;
     places.nearness = nearness.median();
     Ok(places)
 }
@@ -153,7 +206,7 @@ pub struct Answer {
     pub class: Vec<u8>,
     /// How surely, 0 to 1.
     pub confidence: Vec<f32>,
-    /// The cosine to the nearest prototype of each cell.
+    /// The cosine to the nearest prototype of each.
     pub nearness: Vec<f32>,
 }
 
@@ -166,12 +219,10 @@ struct Nearness {
 impl Nearness {
     const BINS: usize = 2000;
 
-    fn add(&mut self, cosines: &[f32]) {
+    fn add(&mut self, cosine: f32) {
         self.counts.resize(Self::BINS + 1, 0);
-        for cosine in cosines {
-            let bin = ((cosine + 1.0) / 2.0 * Self::BINS as f32).clamp(0.0, Self::BINS as f32);
-            self.counts[bin as usize] += 1;
-        }
+        let bin = ((cosine + 1.0) / 2.0 * Self::BINS as f32).clamp(0.0, Self::BINS as f32);
+        self.counts[bin as usize] += 1;
     }
 
     fn median(&self) -> f64 {

@@ -1,7 +1,8 @@
 //! `report.html` of a query: what was found on each slide, to be looked at and sent on. No script, nothing is loaded.
 
+use super::areas::Areas;
 use super::dictionary::Dictionary;
-use super::masks::Areas;
+
 use super::query::QuerySettings;
 use crate::report::thumbnail::{WIDTH_PX, thumbnail_png};
 use askama::Template;

@@ -65,14 +65,14 @@ pub fn write(project: &Project, clusters: &Clusters, shown: Shown, context: &Con
     let failed = |error: csv::Error| Error::bug(format!("the table cannot be written ({error})"));
     let header = ["cluster", "class", "share", "tiles", "slides", "compactness", "stability"];
     table.write_record(header).map_err(failed)?;
-    for (cluster, tiles) in pictures.iter().enumerate() {
+    for (cluster, tiles) in pictures.iter().enumerate().filter(|(_, tiles)| !tiles.is_empty()) {
         let (size, rgb) = sheet(tiles, side_px, named_px);
         let png = png_bytes(size, Samples::Rgb8(&rgb))?;
         folder.write(&format!("cluster_{cluster:02}.png"), &png)?;
         let quality = &clusters.quality[cluster];
         let (class, share) = said(namings.iter().find(|naming| naming.cluster == cluster));
-        let numbers = [quality.compactness, quality.stability].map(|value| format!("{value:.2}"));
-        let [compactness, stability] = numbers.clone();
+        let compactness = format!("{:.2}", quality.compactness);
+        let stability = quality.stability.map_or(String::new(), |stability| format!("{stability:.2}"));
         table
             .write_record([
                 cluster.to_string(),
@@ -80,11 +80,10 @@ pub fn write(project: &Project, clusters: &Clusters, shown: Shown, context: &Con
                 share,
                 quality.tiles.to_string(),
                 quality.slides.to_string(),
-                compactness,
-                stability,
+                compactness.clone(),
+                stability.clone(),
             ])
             .map_err(failed)?;
-        let [compactness, stability] = numbers;
         rows.push(Row {
             number: cluster,
             picture: format!("data:image/png;base64,{}", STANDARD.encode(png)),
@@ -92,7 +91,7 @@ pub fn write(project: &Project, clusters: &Clusters, shown: Shown, context: &Con
             slides: quality.slides,
             compactness,
             stability,
-            is_unstable: quality.stability < 0.5,
+            is_unstable: quality.stability.is_some_and(|stability| stability < 0.5),
             name: class,
         });
     }

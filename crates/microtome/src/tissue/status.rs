@@ -75,12 +75,14 @@ pub fn status(project: &Project, context: &Context<'_>) -> Result<Status> {
         then(format!("microtome tissue cluster {root}"));
         return Ok(Status { lines, next: next.unwrap_or_default() });
     };
-    let is_of_these = embedded == slides.len()
-        && found.count() == project.settings.clusters.count
-        && found.assignment.len() == count
-        && encoder.as_ref().is_some_and(|encoder| encoder.dimensions(encoder.level()) == found.dimensions);
+    let is_of_these = match &encoder {
+        Some(encoder) if embedded == slides.len() && !slides.is_empty() => {
+            found.is_current(project, encoder, context)?
+        }
+        _ => false,
+    };
     let stale = if is_of_these { "" } else { ", stale: of other tiles, embeddings or settings" };
-    lines.push(("clusters", format!("{}{stale}", found.count())));
+    lines.push(("clusters", format!("{}{stale}", found.filled())));
     if !is_of_these {
         then(format!("microtome tissue cluster {root}"));
     }
@@ -89,7 +91,7 @@ pub fn status(project: &Project, context: &Context<'_>) -> Result<Status> {
     let rejected = namings.len() - named;
     let by_oracle = namings.iter().any(|naming| naming.origin == Origin::Oracle);
     let by = if by_oracle { ", by an oracle: an experiment" } else { "" };
-    lines.push(("names", format!("{named} of {} clusters, {rejected} rejected{by}", found.count())));
+    lines.push(("names", format!("{named} of {} clusters, {rejected} rejected{by}", found.filled())));
     if named == 0 {
         then(format!("microtome tissue name {root} --from names.csv"));
     }

@@ -1,23 +1,17 @@
 //! What the queries have in common: prototypes of highest cosine, means over squares of cells.
 
-use crate::tissue::clusters::cosines_to;
 use crate::tissue::dictionary::Dictionary;
 use crate::tissue::encoder::CellMap;
 use microtome_kernels::Size;
 use rayon::prelude::*;
 
-/// The prototype of highest cosine to each vector, and that cosine.
-pub(super) fn nearest_prototypes(
-    dictionary: &Dictionary,
-    level: usize,
-    vectors: &[f32],
-) -> (Vec<usize>, Vec<f32>) {
-    let cosines = cosines_to(vectors, &dictionary.centroids[&level], dictionary.encoder.dimensions(level));
-    let highest = |row: &[f32]| {
+/// The place of the highest of each row of cosines, `[vectors][prototypes]`, and that cosine.
+pub(super) fn highest(cosines: &[f32], prototypes: usize) -> (Vec<usize>, Vec<f32>) {
+    let of = |row: &[f32]| {
         let best = (0..row.len()).fold(0, |best, next| if row[next] > row[best] { next } else { best });
         (best, row[best])
     };
-    cosines.chunks_exact(dictionary.prototypes.len()).map(highest).unzip()
+    cosines.chunks_exact(prototypes).map(of).unzip()
 }
 
 /// The classes of prototypes.

@@ -1,13 +1,13 @@
 //! Our query: fine, soft, smooth.
 
 use super::cells::means_of_squares;
-use super::{Answer, QuerySettings};
+use super::kept::Keeper;
+use super::seen::Seen;
+use super::{Answer, Question};
 use crate::context::Context;
-use crate::slides::view::View;
 use crate::tissue::clusters::cosines_to;
 use crate::tissue::dictionary::Dictionary;
 use crate::tissue::encoder::{CellMap, CellPlace, Reading};
-use crate::tissue::look::Look;
 use microtome_kernels::Size;
 use microtome_kernels::gaussian::gaussian_blur;
 use microtome_kernels::kmeans::{Points, Settings, k_means};
@@ -32,38 +32,71 @@ pub(super) fn side_px(dictionary: &Dictionary, level: usize) -> usize {
     dictionary.encoder.stride_px(level).min(COARSEST_PX)
 }
 
-/// The classes of a window.
-pub(super) fn fine(
-    dictionary: &Dictionary,
-    view: &View<'_>,
-    look: &Look,
+/// What a window and its surroundings are made of, in places.
+struct Extents {
+    /// Standard deviation of the smoothing.
+    sigma: f32,
+    /// Places on each side that a vector is averaged over.
+    averaged: usize,
+    /// Cells on each side that are looked at beside the window.
+    border: usize,
+    /// Places within a cell, along a side.
+    finer: usize,
+}
+
+impl Extents {
+    fn of(question: &Question<'_>) -> Self {
+        let dictionary = question.dictionary;
+        let (side_px, stride) = (question.side_px(), question.stride_px());
+        let sigma = question.settings.smoothing_px / side_px as f32;
+        let smoothed = (REACH_SIGMAS * sigma).ceil() as usize;
+        // Vectors are averaged over what a name was about; a whole tile's are, within the backbone.
+        let averaged = match dictionary.encoder.reading {
+            Reading::Middle => dictionary.tiles.named_px / side_px / 2,
+            Reading::Tile => 0,
+        };
+        let border_px = (smoothed + averaged) * side_px;
+        Self { sigma, averaged, border: border_px.div_ceil(stride), finer: stride / side_px }
+    }
+}
+
+/// What the fine query sees of a window and around it.
+pub(super) fn seen(
+    question: &Question<'_>,
+    keeper: Option<&Keeper<'_>>,
     place: CellPlace,
-    (settings, window): (&QuerySettings, usize),
+    window: usize,
     context: &Context<'_>,
-) -> Result<Answer> {
-    let side_px = side_px(dictionary, place.level);
-    let stride = dictionary.encoder.stride_px(place.level);
-    let sigma = settings.smoothing_px / side_px as f32;
-    let smoothed = (REACH_SIGMAS * sigma).ceil() as usize;
-    // Vectors are averaged over what a name was about; a whole tile's are, within the backbone.
-    let averaged = match dictionary.encoder.reading {
-        Reading::Middle => dictionary.tiles.named_px / side_px / 2,
-        Reading::Tile => 0,
-    };
-    let border_px = (smoothed + averaged) * side_px;
-    let wide = CellPlace { border: border_px.div_ceil(stride), ..place };
-    let cells = interleaved(dictionary, view, look, wide, stride / side_px, context)?;
-    let mut means = means_of_squares(&cells, averaged);
-    dictionary.encoder.project(place.level, &mut means.values);
-    let (weights, nearness) = weights(dictionary, place.level, &means, settings.temperature);
-    let weights = with_alike(weights, &means, (settings.seed, window));
-    let own = Size::new(place.size.width_px * stride / side_px, place.size.height_px * stride / side_px);
-    let border = wide.border * stride / side_px - averaged;
-    let smooth: Vec<Vec<f32>> = weights.par_iter().map(|map| gaussian_blur(map, means.size, sigma)).collect();
+) -> Result<Seen> {
+    let extents = Extents::of(question);
+    let wide = CellPlace { border: extents.border, ..place };
+    let cells = interleaved(question, wide, extents.finer, context)?;
+    let mut means = means_of_squares(&cells, extents.averaged);
+    question.dictionary.encoder.project(place.level, &mut means.values);
+    let alike = alike(question, &means, window);
+    Ok(Seen::of(question, keeper, &means, alike))
+}
+
+/// The classes of a window.
+pub(super) fn decided(
+    question: &Question<'_>,
+    keeper: Option<&Keeper<'_>>,
+    place: CellPlace,
+    seen: &Seen,
+) -> Answer {
+    let extents = Extents::of(question);
+    let cosines = seen.to_prototypes(question, keeper);
+    let (weights, nearness) =
+        weights(question.dictionary, place.level, &cosines, question.settings.temperature);
+    let weights = with_alike(weights, &seen.alike);
+    let smooth: Vec<Vec<f32>> =
+        weights.par_iter().map(|map| gaussian_blur(map, seen.size, extents.sigma)).collect();
+    let own = Size::new(place.size.width_px * extents.finer, place.size.height_px * extents.finer);
+    let border = extents.border * extents.finer - extents.averaged;
     let (mut class, mut confidence, mut near) = (Vec::new(), Vec::new(), Vec::new());
     for row in border..border + own.height_px {
         for column in border..border + own.width_px {
-            let at = means.size.index(column, row);
+            let at = seen.size.index(column, row);
             let best = (0..smooth.len())
                 .fold(0, |best, next| if smooth[next][at] > smooth[best][at] { next } else { best });
             class.push(best as u8);
@@ -71,28 +104,33 @@ pub(super) fn fine(
             near.push(nearness[at]);
         }
     }
-    Ok(Answer { class, confidence, nearness: near })
+    Answer { class, confidence, nearness: near }
+}
+
+/// Numbers that cells of a window share that are alike.
+fn alike(question: &Question<'_>, cells: &CellMap, window: usize) -> Vec<u32> {
+    let points = Points::new(&cells.values, cells.dimensions);
+    let clusters = (CLUSTERS_A_CLASS * question.dictionary.classes.len()).min(points.len());
+    let clustering = Settings { clusters, most_iterations: ITERATIONS, is_spherical: true };
+    let mut random = stream(question.settings.seed, Purpose::Clusters, 2_000_000 + window as u64);
+    k_means(points, clustering, &mut || random.random::<f64>()).assignment
 }
 
 /// Weights of which half are those of the cell itself and half the mean of the cells of its picture that are alike: what the
 /// dictionary takes for one class here and for another there, although it is the same tissue of the same picture, is decided
 /// by the most.
-fn with_alike(weights: Vec<Vec<f32>>, cells: &CellMap, (seed, window): (u64, usize)) -> Vec<Vec<f32>> {
-    let points = Points::new(&cells.values, cells.dimensions);
-    let clusters = (CLUSTERS_A_CLASS * weights.len()).min(points.len());
-    let clustering = Settings { clusters, most_iterations: ITERATIONS, is_spherical: true };
-    let mut random = stream(seed, Purpose::Clusters, 2_000_000 + window as u64);
-    let local = k_means(points, clustering, &mut || random.random::<f64>());
+fn with_alike(weights: Vec<Vec<f32>>, alike: &[u32]) -> Vec<Vec<f32>> {
+    let clusters = alike.iter().max().map_or(0, |most| *most as usize + 1);
     let mut counts = vec![0.0f64; clusters];
-    local.assignment.iter().for_each(|cluster| counts[*cluster as usize] += 1.0);
+    alike.iter().for_each(|cluster| counts[*cluster as usize] += 1.0);
     let blended = |map: &Vec<f32>| -> Vec<f32> {
         let mut sums = vec![0.0f64; clusters];
-        for (weight, cluster) in map.iter().zip(&local.assignment) {
+        for (weight, cluster) in map.iter().zip(alike) {
             sums[*cluster as usize] += f64::from(*weight);
         }
         let mean = |cluster: u32| (sums[cluster as usize] / counts[cluster as usize].max(1.0)) as f32;
         map.iter()
-            .zip(&local.assignment)
+            .zip(alike)
             .map(|(own, cluster)| (1.0 - ALIKE_SHARE) * own + ALIKE_SHARE * mean(*cluster))
             .collect()
     };
@@ -101,13 +139,12 @@ fn with_alike(weights: Vec<Vec<f32>>, cells: &CellMap, (seed, window): (u64, usi
 
 /// Cells between the cells of a coarse map: the slide is encoded `times`² times, moved by a part of the stride.
 fn interleaved(
-    dictionary: &Dictionary,
-    view: &View<'_>,
-    look: &Look,
+    question: &Question<'_>,
     place: CellPlace,
     times: usize,
     context: &Context<'_>,
 ) -> Result<CellMap> {
+    let Question { dictionary, view, look, .. } = question;
     if times <= 1 {
         return dictionary.encoder.cells(view, look, place, context);
     }
@@ -140,13 +177,12 @@ fn interleaved(
 fn weights(
     dictionary: &Dictionary,
     level: usize,
-    cells: &CellMap,
+    cosines: &[f32],
     temperature: f32,
 ) -> (Vec<Vec<f32>>, Vec<f32>) {
     let classes = dictionary.classes.len();
-    let centroids = &dictionary.centroids[&level];
-    let cosines = cosines_to(&cells.values, centroids, cells.dimensions);
-    let temperature = temperature * spread(centroids, cells.dimensions);
+    let spread = spread(&dictionary.centroids[&level], dictionary.encoder.dimensions(level));
+    let temperature = temperature * spread;
     let of_cell = |cosines: &[f32]| {
         let highest = cosines.iter().copied().fold(f32::MIN, f32::max);
         let (mut weights, mut sum) = (vec![0.0f32; classes], 0.0);
