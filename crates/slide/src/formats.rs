@@ -7,10 +7,7 @@ pub(crate) mod jpeg_2000;
 mod png;
 pub(crate) mod tiff;
 
-use std::cell::Cell;
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 
 use microtome_vault::{Budget, Error, Result};
 
@@ -131,33 +128,14 @@ pub(crate) fn unsupported(format: &str, kind: impl Display) -> Error {
         .advise("open it in a viewer and save it as 8-bit RGB, PNG or TIFF")
 }
 
-thread_local! {
-    /// Whether a decoder that others wrote is at work on this thread: its panics are caught, and nobody need read of them.
-    static IS_FOREIGN: Cell<bool> = const { Cell::new(false) };
-}
-
-/// One call to a decoder that others wrote. They are good, and have each had inputs on which they panicked;
-/// that must cost one file, not a run over thousands. Only such calls go through here, so that our own panics
-/// stay visible.
+/// One call to a decoder that others wrote ([`microtome_vault::foreign`]).
 pub(crate) fn foreign<T, E: Display>(
     format: &str,
     call: impl FnOnce() -> std::result::Result<T, E>,
 ) -> Result<T> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let others = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !IS_FOREIGN.get() {
-                others(panic);
-            }
-        }));
-    });
-    let outer = IS_FOREIGN.replace(true);
-    let outcome = catch_unwind(AssertUnwindSafe(call));
-    IS_FOREIGN.set(outer);
-    match outcome {
-        Ok(outcome) => outcome.map_err(|error| damaged(format, error)),
-        Err(_) => Err(damaged(format, "its decoder gave up")),
+    match microtome_vault::foreign::call(call) {
+        Some(outcome) => outcome.map_err(|error| damaged(format, error)),
+        None => Err(damaged(format, "its decoder gave up")),
     }
 }
 

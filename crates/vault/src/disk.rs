@@ -286,6 +286,28 @@ pub fn write_atomic_on(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()>
     writer.commit()
 }
 
+/// Replaces the content of `path` by what `write` leaves in the file that it is given: for libraries that write files by their
+/// path alone.
+///
+/// # Errors
+/// What `write` gives; `Io`, with the path.
+pub fn write_by_path(path: impl AsRef<Path>, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let path = path.as_ref();
+    let failed = |error: &io::Error| Error::io("writing", error).at(path);
+    let (file, temporary) = create_temporary(&RealDisk, path).map_err(|error| failed(&error))?;
+    drop(file);
+    let written = write(&temporary).and_then(|()| {
+        let file = File::options().write(true).open(&temporary).map_err(|error| failed(&error))?;
+        uninterrupted(|| file.sync_all()).map_err(|error| failed(&error))?;
+        rename(&temporary, path)
+    });
+    if written.is_err() {
+        // Nothing is lost by a temporary file that stays.
+        let _ = uninterrupted(|| RealDisk.remove_file(&temporary));
+    }
+    written
+}
+
 /// A folder in the making: the files written become the folder's content at [`commit`](Self::commit), all or none. Dropped
 /// without a commit, it leaves nothing. Many threads may write at once.
 pub struct AtomicFolder<'disk> {

@@ -5,13 +5,14 @@
 //! a file is whole or absent after a kill or a power cut. `clippy.toml` forbids the writing functions of `std::fs`
 //! everywhere else. Vault knows no image, no tensor and no HTTP.
 //!
-//! Reading order: [`error`], [`disk`], [`checksum`], [`lock`], [`budget`].
+//! Reading order: [`error`], [`disk`], [`checksum`], [`lock`], [`budget`], [`foreign`].
 
 pub mod budget;
 pub mod checksum;
 pub mod clock;
 pub mod disk;
 pub mod error;
+pub mod foreign;
 pub mod lock;
 
 pub use budget::Budget;

@@ -84,6 +84,27 @@ pub(crate) enum TissueCommands {
         #[arg(value_name = "DIR")]
         project: PathBuf,
     },
+    /// Take tiles and their vectors from HDF5 files, as TRIDENT and CLAM write them
+    Import {
+        /// The project's folder
+        #[arg(value_name = "DIR")]
+        project: PathBuf,
+        /// Folder with a file for each slide, named like it (NAME.h5)
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+        /// Side of the tiles in pixels of level 0, over what the files say
+        #[arg(long, value_name = "PX")]
+        side: Option<usize>,
+    },
+    /// Write tiles and their vectors as HDF5 files, in the layout of TRIDENT and CLAM
+    Export {
+        /// The project's folder
+        #[arg(value_name = "DIR")]
+        project: PathBuf,
+        /// Folder for the files, one a slide
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
     /// Try numbers of clusters, and say which we would take, and why
     Advise {
         /// The project's folder

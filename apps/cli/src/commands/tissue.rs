@@ -10,7 +10,9 @@ use microtome::project::Project;
 use microtome::project::database::{Naming, Origin};
 use microtome::project::settings::Settings;
 use microtome::tissue::masks::{Answered, answer};
-use microtome::tissue::{advice, asked, clusters, embed, names, pretrain, query, sheets, status, tiles};
+use microtome::tissue::{
+    advice, asked, clusters, embed, exchange, names, pretrain, query, sheets, status, tiles,
+};
 use microtome::truth::class_mask::ClassCodes;
 use microtome::{Budget, MicronsPerPixel, Result, find};
 use std::path::Path;
@@ -54,6 +56,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             set(&mut tiles.named_px, named);
             set(&mut tiles.least_tissue, least_tissue);
             tiles.mpp = mpp.or(tiles.mpp);
+            tiles.imported = None;
             let open = open.with_settings(settings)?;
             let found = with_project(&open, budget, |context| tiles::tile(&open, context))?;
             open.keep_settings()?;
@@ -86,6 +89,22 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let encoder = pretrain::encoder(&open)?;
             let found = with_project(&open, budget, |context| embed::embed(&open, &encoder, context))?;
             println!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
+        }
+        TissueCommands::Import { project, folder, side } => {
+            let (open, _) = opened(&project, "microtome tissue import")?;
+            let source = exchange::Source { folder, side_in_level0_px: side };
+            let settings = exchange::settings(&open, &source)?;
+            let open = open.with_settings(settings)?;
+            let found = with_project(&open, budget, |context| exchange::import(&open, &source, context))?;
+            open.keep_settings()?;
+            println!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
+        }
+        TissueCommands::Export { project, folder } => {
+            let (open, _) = opened(&project, "microtome tissue export")?;
+            let encoder = pretrain::encoder(&open)?;
+            let written =
+                with_project(&open, budget, |context| exchange::export(&open, &encoder, &folder, context))?;
+            println!("{written} files in {}", folder.display());
         }
         TissueCommands::Advise { project, ks } => {
             let (open, _) = opened(&project, "microtome tissue advise")?;

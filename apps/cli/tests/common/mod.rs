@@ -3,6 +3,8 @@
 #![allow(dead_code)] // Each test file uses a part of it.
 #![allow(clippy::disallowed_methods)] // Test files need not survive a power cut.
 
+pub(crate) mod textures;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -66,11 +66,32 @@ pub struct Tiles {
     pub least_tissue: f64,
     /// Tiles of one slide at most, spread evenly over it.
     pub most_a_slide: usize,
+    /// Where tiles and vectors were taken from, instead of all that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// Files that tiles and vectors were taken from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imported {
+    /// The folder.
+    pub from: PathBuf,
+    /// A hash of all files.
+    pub sha256: String,
 }
 
 impl Default for Tiles {
     fn default() -> Self {
-        Self { side_px: 128, step_px: 32, named_px: 32, mpp: None, least_tissue: 0.5, most_a_slide: 20_000 }
+        Self {
+            side_px: 128,
+            step_px: 32,
+            named_px: 32,
+            mpp: None,
+            least_tissue: 0.5,
+            most_a_slide: 20_000,
+            imported: None,
+        }
     }
 }
 
@@ -158,7 +179,7 @@ impl Settings {
     /// `Usage` when a value cannot be.
     pub fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::usage(what));
-        let Tiles { side_px, step_px, named_px, mpp, least_tissue, most_a_slide } = &self.tiles;
+        let Tiles { side_px, step_px, named_px, mpp, least_tissue, most_a_slide, imported: _ } = &self.tiles;
         if !(16..=4096).contains(side_px) || *step_px == 0 || *named_px == 0 || named_px > side_px {
             return refuse("tiles have a side of 16 to 4096 px, a step, and a named part within them".into());
         }

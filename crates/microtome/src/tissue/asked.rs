@@ -4,11 +4,13 @@ use super::clusters::Clusters;
 use super::dictionary::Dictionary;
 use super::look::Look;
 use super::query::QuerySettings;
+use super::query::imported::ImportedTiles;
 use super::query::kept::Keeper;
 use super::{embed, pretrain, tiles};
 use crate::context::Context;
 use crate::project::Project;
 use crate::project::key::Key;
+use crate::project::slides::ProjectSlide;
 use crate::slides::fingerprint::fingerprint;
 use microtome_slide::MicronsPerPixel;
 use microtome_slide::find::name_of;
@@ -32,6 +34,8 @@ pub struct Asked {
     pub mpp: Option<MicronsPerPixel>,
     /// How it looks, if that is known.
     pub look: Option<Look>,
+    /// Its tiles, where their vectors were imported.
+    pub imported: Option<ImportedTiles>,
 }
 
 /// A dictionary, and whom it is asked about.
@@ -86,7 +90,12 @@ pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>)
             Some(list) => Some(embed::look(project, &slide, &list, &dictionary.encoder)?),
             None => None,
         };
-        slides.push(Asked { name: slide.name, path: slide.path, sha256: slide.sha256, mpp: slide.mpp, look });
+        let imported = match dictionary.encoder.is_imported() {
+            true => imported_tiles(project, &slide, &dictionary, context)?,
+            false => None,
+        };
+        let ProjectSlide { name, path, sha256, mpp, .. } = slide;
+        slides.push(Asked { name, path, sha256, mpp, look, imported });
     }
     let kept = Kept {
         folder: project.root.join("arrays").join("cosines"),
@@ -94,6 +103,20 @@ pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>)
         centroids: clusters.centroids_by_level(&dictionary.encoder),
     };
     Ok(Inquiry { dictionary, sha256, slides, kept: Some(kept) })
+}
+
+fn imported_tiles(
+    project: &Project,
+    slide: &ProjectSlide,
+    dictionary: &Dictionary,
+    context: &Context<'_>,
+) -> Result<Option<ImportedTiles>> {
+    let found = embed::of_slide(project, slide, &dictionary.encoder, context)?;
+    Ok(found.map(|(vectors, list)| ImportedTiles {
+        corners_px: list.corners_px,
+        side_px: list.side_px,
+        vectors,
+    }))
 }
 
 /// A dictionary's file, and slides that need be in no project.
@@ -120,7 +143,14 @@ pub fn of_files(
                 .advise("ask about one at a time")
                 .at(path));
         }
-        slides.push(Asked { name, path: path.clone(), sha256: fingerprint(path)?, mpp, look: None });
+        slides.push(Asked {
+            name,
+            path: path.clone(),
+            sha256: fingerprint(path)?,
+            mpp,
+            look: None,
+            imported: None,
+        });
     }
     Ok(Inquiry { dictionary: own, sha256, slides, kept: None })
 }

@@ -88,7 +88,8 @@ impl Dictionary {
         }
         let look = mean_look(project, &encoder, context)?;
         let far_cosine = far_cosine(clusters, &prototypes);
-        let (classes, tiles) = (project.settings.classes.clone(), project.settings.tiles.clone());
+        let classes = project.settings.classes.clone();
+        let tiles = Tiles { imported: None, ..project.settings.tiles.clone() };
         Ok(Self { classes, prototypes, centroids, encoder, tiles, look, far_cosine, is_oracle_named })
     }
 

@@ -25,7 +25,7 @@ use std::path::Path;
 /// Version of what is computed here.
 const VERSION: u32 = 2;
 /// The kind of the arrays.
-const KIND: &str = "embeddings";
+pub(super) const KIND: &str = "embeddings";
 /// Tiles that are read at a time where each is seen alone.
 const BATCH: usize = 256;
 /// Values that are hashed at a time.
@@ -68,7 +68,7 @@ pub fn embed(project: &Project, encoder: &Encoder, context: &Context<'_>) -> Res
     for (slide, list) in slides.iter().zip(&lists) {
         context.check_cancelled()?;
         let path = project.array_of(KIND, &slide.name);
-        let key = key_of(project, list, encoder);
+        let key = key_of(list, encoder);
         let is_done = Group::open(&path)?.is_some_and(|group| group.text("key") == Some(&key));
         if !is_done && !list.corners_px.is_empty() {
             make(project, slide, list, encoder, &key, context)?;
@@ -87,10 +87,10 @@ fn no_tiles(project: &Project) -> Error {
 }
 
 /// What the vectors of a slide are made from.
-pub fn key_of(project: &Project, list: &TileList, encoder: &Encoder) -> String {
+pub fn key_of(list: &TileList, encoder: &Encoder) -> String {
     Key::of(KIND, VERSION)
         .with("tiles", &list.key)
-        .with("named", project.settings.tiles.named_px)
+        .with("named", list.named_px)
         .with("encoder", &encoder.sha256)
         .finish()
 }
@@ -107,8 +107,8 @@ fn make(
     let open = slide.open(context)?;
     let view = tiles::view(&open, slide.mpp, settings)?;
     let look = Look::of(&view, &list.corners_px, list.side_px, context)?;
-    let reading =
-        TileReading { corners_px: &list.corners_px, side_px: list.side_px, named_px: settings.named_px };
+    let TileList { corners_px, side_px, named_px, .. } = list;
+    let reading = TileReading { corners_px, side_px: *side_px, named_px: *named_px };
     let path = project.array_of(KIND, &slide.name);
     disk::create_folder_all(path.parent().unwrap_or(&project.root))?;
     let parts = Parts::open(path.with_extension("parts"), key)?;
@@ -206,6 +206,26 @@ impl Embeddings {
     }
 }
 
+/// The vectors of one slide with its tiles; none when it has no tile.
+///
+/// # Errors
+/// `Usage` when they are missing or of another encoder; those of reading.
+pub fn of_slide(
+    project: &Project,
+    slide: &ProjectSlide,
+    encoder: &Encoder,
+    context: &Context<'_>,
+) -> Result<Option<(Vec<f32>, TileList)>> {
+    let list = tiles::read(project, slide, context)?.ok_or_else(|| no_tiles(project))?;
+    if list.corners_px.is_empty() {
+        return Ok(None);
+    }
+    let group = open(project, slide, &list, encoder)?;
+    let vectors = group.read::<f32>(&name_of(encoder, encoder.level()), context.budget)?.values;
+    let is_whole = vectors.len() == list.corners_px.len() * encoder.dimensions(encoder.level());
+    if is_whole { Ok(Some((vectors, list))) } else { Err(broken()) }
+}
+
 fn broken() -> Error {
     Error::input("embeddings do not fit their tiles")
         .advise("remove the folder arrays/embeddings of the project and run `microtome tissue embed`")
@@ -215,7 +235,7 @@ fn open(project: &Project, slide: &ProjectSlide, list: &TileList, encoder: &Enco
     let path = project.array_of(KIND, &slide.name);
     let group = Group::open(&path)?;
     match group {
-        Some(group) if group.text("key") == Some(&key_of(project, list, encoder)) => Ok(group),
+        Some(group) if group.text("key") == Some(&key_of(list, encoder)) => Ok(group),
         Some(group) if group.text("encoder_sha256") != Some(&encoder.sha256) => {
             Err(Error::usage("embeddings are of another encoder than the project's")
                 .advise(format!("run `microtome tissue embed {}` again", project.root.display()))
@@ -285,7 +305,7 @@ fn alone(
         let make = || {
             let read = |corner: &[i64; 2]| Ok(view.region(*corner, size, context.budget)?.rgb);
             let tiles: Vec<Vec<u8>> = corners.par_iter().map(read).collect::<Result<_>>()?;
-            Ok(encoder.tiles(&tiles.concat(), reading.side_px, look, level))
+            encoder.tiles(&tiles.concat(), reading.side_px, look, level)
         };
         all.extend(keep(parts, level, number, corners.len() * encoder.dimensions(level), make)?);
     }

@@ -2,9 +2,10 @@
 //! vectors comparable by their cosine.
 //!
 //! A [`Backbone`] is a trait, so that another one is another file: [`texture`] has 36 numbers made by hand, [`network`] the
-//! residual networks, [`onnx`] whatever network others made. Which numbers belong to a tile is its [`Reading`].
+//! residual networks, [`onnx`] whatever network others made, and [`imported`] has none. Which numbers belong to a tile is its [`Reading`].
 
 pub mod file;
+pub mod imported;
 pub mod network;
 pub mod onnx;
 pub mod projection;
@@ -14,7 +15,7 @@ use super::look::Look;
 use crate::context::Context;
 use crate::slides::view::View;
 use microtome_kernels::Size;
-use microtome_vault::Result;
+use microtome_vault::{Error, Result};
 use projection::Projection;
 use std::collections::BTreeMap;
 
@@ -31,6 +32,10 @@ pub trait Backbone: Send + Sync {
     fn stride_px(&self, level: usize) -> usize;
     /// Pixels around a cell that it depends on, on each side.
     fn halo_px(&self, level: usize) -> usize;
+    /// Whether it can be shown pixels; vectors that were made elsewhere have nothing that sees.
+    fn sees_pixels(&self) -> bool {
+        true
+    }
     /// The cells of a picture whose sides are whole strides, `[rows][columns][dimensions]`.
     fn cells(&self, rgb: &[u8], size: Size, look: &Look, level: usize) -> Vec<f32>;
     /// The mean over the cells of each of some square tiles, `[tiles][dimensions]`, each tile seen alone.
@@ -114,6 +119,7 @@ impl Encoder {
         place: CellPlace,
         context: &Context<'_>,
     ) -> Result<CellMap> {
+        self.check_sees()?;
         let CellPlace { level, corner_px: [left, top], size, border, shift_px } = place;
         let stride = self.stride_px(level);
         let halo = self.backbone.halo_px(level).div_ceil(stride);
@@ -134,8 +140,27 @@ impl Encoder {
     }
 
     /// The backbone's vectors of tiles that are each seen alone.
-    pub fn tiles(&self, rgb: &[u8], side_px: usize, look: &Look, level: usize) -> Vec<f32> {
-        self.backbone.tiles(rgb, side_px, look, level)
+    ///
+    /// # Errors
+    /// `Usage` when vectors were made elsewhere.
+    pub fn tiles(&self, rgb: &[u8], side_px: usize, look: &Look, level: usize) -> Result<Vec<f32>> {
+        self.check_sees()?;
+        Ok(self.backbone.tiles(rgb, side_px, look, level))
+    }
+
+    /// Whether its vectors were made elsewhere, so that it knows the tiles of one project alone.
+    pub fn is_imported(&self) -> bool {
+        !self.backbone.sees_pixels()
+    }
+
+    fn check_sees(&self) -> Result<()> {
+        match self.is_imported() {
+            false => Ok(()),
+            true => {
+                Err(Error::usage("the vectors were imported: there is no network that sees other pixels")
+                    .advise("query the project that they were imported into, with --method direct or fine"))
+            }
+        }
     }
 
     /// Which of [`Self::windows`] holds a place of the view.

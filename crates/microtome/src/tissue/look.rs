@@ -86,6 +86,13 @@ impl Look {
         Ok(sums.look())
     }
 
+    /// That of a slide whose pixels nobody looked at.
+    pub fn unknown() -> Self {
+        let (mean, deviation) = ([0.0; 3], [1.0; 3]);
+        let stain = StainStatistics { mean, deviation };
+        Self { stain, density_mean: mean, density_deviation: deviation }
+    }
+
     /// As it is kept beside what was computed with it.
     pub fn to_json(self) -> Value {
         json!({

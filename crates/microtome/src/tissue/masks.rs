@@ -3,7 +3,7 @@
 use super::areas::{Areas, measure, write_table};
 use super::asked::{Asked, Inquiry};
 use super::look::Look;
-use super::query::{Places, QuerySettings, Question, ask};
+use super::query::{Places, QuerySettings, Question, ask, imported};
 use super::{overlay, regions, report, tiles};
 use crate::context::Context;
 use crate::export::file_in;
@@ -128,25 +128,10 @@ fn one(
     let dictionary = &inquiry.dictionary;
     let slide = Slide::open(&asked.path, context.budget)?;
     let view = tiles::view(&slide, asked.mpp, &dictionary.tiles)?;
-    let look = match asked.look {
-        Some(look) => look,
-        None => {
-            let corners = tiles::corners(&slide, asked.mpp, &view, &dictionary.tiles, context)?;
-            if corners.is_empty() {
-                return Err(
-                    Error::input("no tissue was found, or none that a tile fits into").at(&asked.path)
-                );
-            }
-            Look::of(&view, &corners, dictionary.tiles.side_px, context)?
-        }
+    let places = match &asked.imported {
+        Some(tiles) => imported::ask(dictionary, &view, tiles, settings, context)?,
+        None => seen_places(inquiry, asked, &slide, &view, settings, context)?,
     };
-    let tissue = match slide.is_pyramid() {
-        true => Some(TissueMask::of(&slide, asked.mpp.or(slide.mpp), context.budget)?.0),
-        false => None,
-    };
-    let question = Question { dictionary, view: &view, look: &look, tissue: tissue.as_ref(), settings };
-    let keeper = inquiry.kept.as_ref().map(|kept| kept.of(asked, settings));
-    let places = ask(&question, keeper.as_ref(), context)?;
     let mut warnings = slide.warnings.clone();
     if places.nearness < dictionary.far_cosine {
         let warning = format!(
@@ -171,6 +156,37 @@ fn one(
     // Last: a slide with its note is whole.
     disk::write_atomic(note_of(out, &asked.name)?, &note)?;
     Ok(areas)
+}
+
+/// What the dictionary says of the places of a slide that it sees.
+fn seen_places(
+    inquiry: &Inquiry,
+    asked: &Asked,
+    slide: &Slide,
+    view: &View<'_>,
+    settings: &QuerySettings,
+    context: &Context<'_>,
+) -> Result<Places> {
+    let dictionary = &inquiry.dictionary;
+    let look = match asked.look {
+        Some(look) => look,
+        None => {
+            let corners = tiles::corners(slide, asked.mpp, view, &dictionary.tiles, context)?;
+            if corners.is_empty() {
+                return Err(
+                    Error::input("no tissue was found, or none that a tile fits into").at(&asked.path)
+                );
+            }
+            Look::of(view, &corners, dictionary.tiles.side_px, context)?
+        }
+    };
+    let tissue = match slide.is_pyramid() {
+        true => Some(TissueMask::of(slide, asked.mpp.or(slide.mpp), context.budget)?.0),
+        false => None,
+    };
+    let question = Question { dictionary, view, look: &look, tissue: tissue.as_ref(), settings };
+    let keeper = inquiry.kept.as_ref().map(|kept| kept.of(asked, settings));
+    ask(&question, keeper.as_ref(), context)
 }
 
 /// Masks and confidence: PNG with the picture's extent, or OME-Zarr with a pixel for each place of a slide.

@@ -15,6 +15,8 @@ pub mod clusters;
 pub mod dictionary;
 pub mod embed;
 pub mod encoder;
+pub mod exchange;
+pub mod features;
 pub mod look;
 pub mod masks;
 pub mod names;

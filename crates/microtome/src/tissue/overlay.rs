@@ -10,6 +10,7 @@ use crate::slides::view::View;
 use microtome_slide::Slide;
 use microtome_slide::overview::Overview;
 use microtome_vault::Result;
+use rayon::prelude::*;
 use std::path::Path;
 
 /// Longer side of the picture, in pixels.
@@ -39,18 +40,25 @@ pub fn write(
         places.class[places.size.index(cell(x, places.size.width_px), cell(y, places.size.height_px))]
     };
     let (size, mut painted) = (overview.size, overview.rgb);
-    for y in 0..size.height_px {
-        for x in 0..size.width_px {
+    let colours: Vec<[u8; 3]> = classes.iter().map(Class::rgb).collect();
+    let columns = size.width_px;
+    painted.par_chunks_exact_mut(3 * columns).enumerate().for_each(|(y, row)| {
+        for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let own = place(x, y);
-            let Some(class) = classes.get(usize::from(own)) else { continue };
-            let is_edge = (x + 1 < size.width_px && place(x + 1, y) != own)
+            let Some(colour) = colours.get(usize::from(own)) else { continue };
+            let is_edge = (x + 1 < columns && place(x + 1, y) != own)
                 || (y + 1 < size.height_px && place(x, y + 1) != own);
-            let share = if is_edge { 1.0 } else { COLOUR_SHARE };
-            let pixel = &mut painted[3 * size.index(x, y)..][..3];
-            for (value, colour) in pixel.iter_mut().zip(class.rgb()) {
-                *value = (f32::from(*value) * (1.0 - share) + f32::from(colour) * share).round() as u8;
-            }
+            *pixel = if is_edge { *colour } else { blended(*pixel, *colour) };
         }
-    }
+    });
     write_png(&file_in(&out.join("overlays"), &asked.name, "png")?, size, Samples::Rgb8(&painted))
+}
+
+/// A pixel with [`COLOUR_SHARE`] of a colour.
+fn blended(pixel: [u8; 3], colour: [u8; 3]) -> [u8; 3] {
+    std::array::from_fn(|c| {
+        let value = f32::from(pixel[c]) * (1.0 - COLOUR_SHARE) + f32::from(colour[c]) * COLOUR_SHARE;
+        // Half up, without a call into the library.
+        (value + 0.5) as u8
+    })
 }

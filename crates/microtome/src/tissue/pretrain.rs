@@ -5,7 +5,7 @@ use super::encoder::file::EncoderParts;
 use super::encoder::network::Input;
 use super::encoder::projection::Projection;
 use super::encoder::texture::LEVEL as TEXTURE_LEVEL;
-use super::encoder::{Encoder, Reading};
+use super::encoder::{Encoder, Reading, imported};
 use super::look::Look;
 use super::tiles::{self, TileList};
 use crate::context::Context;
@@ -69,18 +69,16 @@ pub fn pretrain(project: &Project, context: &Context<'_>) -> Result<Pretrained> 
     if let Some(there) = there(project, &key)? {
         return Ok(there);
     }
+    if project.settings.tiles.imported.is_some() {
+        return Err(Error::usage("the project's tiles are those of imported vectors").advise(format!(
+            "list tiles of your own first, with `microtome tissue tile {}`",
+            project.root.display()
+        )));
+    }
     let school = School { project, slides: &slides, lists: &lists, context };
     let (mut parts, losses) = school.backbone(&key)?;
     parts.projections = school.projections(&parts)?;
-    let bytes = parts.to_bytes()?;
-    disk::write_atomic(project.model(FILE), &bytes)?;
-    let sha256 = sha256_hex(&bytes);
-    let record = json!({
-        "key": key, "sha256": sha256, "kind": parts.kind, "losses": losses, "record": parts.record,
-    });
-    let text = serde_json::to_string_pretty(&record).map_err(|error| Error::bug(error.to_string()))?;
-    // Last: an encoder with its record is whole.
-    disk::write_atomic(project.model(RECORD), (text + "\n").as_bytes())?;
+    let sha256 = put(project, &parts, &key, &losses)?;
     disk::remove_file(project.model(CHECKPOINT))?;
     Ok(Pretrained { kind: parts.kind, sha256, losses, was_there: false })
 }
@@ -147,6 +145,14 @@ fn there(project: &Project, key: &str) -> Result<Option<Pretrained>> {
 /// What an encoder is made from.
 fn key_of(project: &Project, lists: &[TileList]) -> Result<String> {
     let settings::Encoder { kind, paper, epochs, batch } = &project.settings.encoder;
+    match (&project.settings.tiles.imported, kind.as_str()) {
+        (Some(imported), imported::KIND) => return Ok(imported_key(&imported.sha256)),
+        (None, imported::KIND) => {
+            return Err(Error::usage("the tiles are not those of the imported vectors any more")
+                .advise("import again with `microtome tissue import`, or name an encoder with --encoder"));
+        }
+        _ => {}
+    }
     let mut key = Key::of("encoder", VERSION).with("kind", kind).with("paper", paper);
     key = key.with("named", project.settings.tiles.named_px).with("seed", project.settings.seed);
     let number = |value: &Option<usize>| value.map_or(String::new(), |value| value.to_string());
@@ -164,6 +170,43 @@ fn key_of(project: &Project, lists: &[TileList]) -> Result<String> {
         }
     }
     Ok(lists.iter().fold(key, |key, list| key.with("tiles", &list.key)).finish())
+}
+
+/// What an encoder of imported vectors is made from.
+fn imported_key(sha256: &str) -> String {
+    Key::of("imported", VERSION).with("files", sha256).finish()
+}
+
+/// Puts the encoder of imported vectors in place; `centre` is the mean of all of them.
+///
+/// # Errors
+/// `Io` when the disk refuses.
+pub(super) fn import(project: &Project, sha256: &str, centre: Vec<f32>) -> Result<Encoder> {
+    let parts = EncoderParts {
+        kind: imported::KIND.to_owned(),
+        input: Input::Colour,
+        reading: Reading::Tile,
+        weights: Vec::new(),
+        onnx: None,
+        projections: BTreeMap::from([(imported::LEVEL, Projection { mean: centre, matrix: None })]),
+        record: json!({"origin": "vectors that were made elsewhere"}),
+    };
+    put(project, &parts, &imported_key(sha256), &[])?;
+    encoder(project)
+}
+
+/// Writes an encoder and its record.
+fn put(project: &Project, parts: &EncoderParts, key: &str, losses: &[f64]) -> Result<String> {
+    let bytes = parts.to_bytes()?;
+    disk::write_atomic(project.model(FILE), &bytes)?;
+    let sha256 = sha256_hex(&bytes);
+    let record = json!({
+        "key": key, "sha256": sha256, "kind": parts.kind, "losses": losses, "record": parts.record,
+    });
+    let text = serde_json::to_string_pretty(&record).map_err(|error| Error::bug(error.to_string()))?;
+    // Last: an encoder with its record is whole.
+    disk::write_atomic(project.model(RECORD), (text + "\n").as_bytes())?;
+    Ok(sha256)
 }
 
 fn is_built_in(kind: &str) -> bool {
@@ -353,8 +396,7 @@ impl School<'_> {
         let open = slide.open(self.context)?;
         let view = tiles::view(&open, slide.mpp, settings)?;
         let look = Look::of(&view, &list.corners_px, list.side_px, self.context)?;
-        let reading =
-            TileReading { corners_px: &corners, side_px: list.side_px, named_px: settings.named_px };
+        let reading = TileReading { corners_px: &corners, side_px: list.side_px, named_px: list.named_px };
         vectors(encoder, &view, &look, reading, level, self.context)
     }
 }

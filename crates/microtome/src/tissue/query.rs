@@ -10,6 +10,7 @@
 
 pub mod cells;
 pub mod fine;
+pub mod imported;
 pub mod kept;
 pub mod paper;
 pub mod seen;

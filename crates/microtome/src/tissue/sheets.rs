@@ -11,9 +11,11 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use microtome_kernels::Size;
+use microtome_kernels::resample::downsample_area;
 use microtome_vault::disk::AtomicFolder;
 use microtome_vault::{Budget, Error, Result, disk};
 use rayon::prelude::*;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -154,7 +156,7 @@ fn tiles_of(
         }
     }
     let mut pictures: Vec<Vec<Vec<u8>>> = chosen.iter().map(|tiles| vec![Vec::new(); tiles.len()]).collect();
-    let size = Size::new(project.settings.tiles.side_px, project.settings.tiles.side_px);
+    let shown = Size::new(project.settings.tiles.side_px, project.settings.tiles.side_px);
     context.progress().begin("pictures of the clusters", of_slide.len());
     for (done, (slide, wanted)) in of_slide.into_iter().enumerate() {
         context.check_cancelled()?;
@@ -164,7 +166,8 @@ fn tiles_of(
         let view = tiles::view(&open, slide.mpp, &project.settings.tiles)?;
         let read = |(cluster, place, number): &(usize, usize, usize)| -> Result<(usize, usize, Vec<u8>)> {
             let corner = list.corners_px.get(*number).copied().unwrap_or_default();
-            Ok((*cluster, *place, view.region(corner, size, context.budget)?.rgb))
+            let rgb = view.region(corner, Size::new(list.side_px, list.side_px), context.budget)?.rgb;
+            Ok((*cluster, *place, in_size(rgb, list.side_px, shown)))
         };
         for (cluster, place, rgb) in wanted.par_iter().map(read).collect::<Result<Vec<_>>>()? {
             pictures[cluster][place] = rgb;
@@ -173,6 +176,20 @@ fn tiles_of(
     }
     context.progress().end();
     Ok(pictures)
+}
+
+/// A square picture in another size: imported tiles have sides of their own.
+fn in_size(rgb: Vec<u8>, side_px: usize, shown: Size) -> Vec<u8> {
+    match side_px.cmp(&shown.width_px) {
+        Ordering::Equal => rgb,
+        Ordering::Greater => downsample_area(&rgb, Size::new(side_px, side_px), shown),
+        Ordering::Less => {
+            let place = |at: usize| at * side_px / shown.width_px;
+            let pixels = (0..shown.area_px())
+                .map(|at| 3 * (place(at / shown.width_px) * side_px + place(at % shown.width_px)));
+            pixels.flat_map(|at| [rgb[at], rgb[at + 1], rgb[at + 2]]).collect()
+        }
+    }
 }
 
 /// Tiles side by side, with a line around what a name is about.

@@ -59,7 +59,7 @@ pub fn status(project: &Project, context: &Context<'_>) -> Result<Status> {
     if let Some(encoder) = &encoder {
         for (slide, list) in slides.iter().zip(&lists) {
             let Some(list) = list else { continue };
-            let key = embed::key_of(project, list, encoder);
+            let key = embed::key_of(list, encoder);
             let group = Group::open(&project.array_of("embeddings", &slide.name))?;
             let is_done = group.is_some_and(|group| group.text("key") == Some(&key));
             embedded += usize::from(is_done || list.corners_px.is_empty());

@@ -11,7 +11,7 @@ use microtome_kernels::Size;
 use microtome_kernels::stain::optical_density;
 use microtome_slide::{MicronsPerPixel, Slide, TissueMask};
 use microtome_vault::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Version of what is computed here.
@@ -30,6 +30,8 @@ pub struct TileList {
     pub corners_px: Vec<[i64; 2]>,
     /// Side, in pixels of the view.
     pub side_px: usize,
+    /// Side of the middle that a name is about.
+    pub named_px: usize,
 }
 
 /// What was found in a project.
@@ -42,10 +44,12 @@ pub struct Tiled {
 }
 
 /// What the tiles of a slide are made from.
-pub fn key_of(slide: &ProjectSlide, settings: &Tiles) -> String {
-    Key::of(KIND, VERSION)
-        .with("slide", &slide.sha256)
-        .with("side", settings.side_px)
+fn key_of(slide: &ProjectSlide, settings: &Tiles) -> String {
+    let key = Key::of(KIND, VERSION).with("slide", &slide.sha256);
+    if let Some(imported) = &settings.imported {
+        return key.with("imported", &imported.sha256).finish();
+    }
+    key.with("side", settings.side_px)
         .with("step", settings.step_px)
         .with("mpp", settings.mpp.map_or(String::new(), |mpp| mpp.to_string()))
         .with("tissue", settings.least_tissue)
@@ -108,7 +112,48 @@ pub fn read(project: &Project, slide: &ProjectSlide, context: &Context<'_>) -> R
     }
     let corners = group.read::<i64>("corners_px", context.budget)?.values;
     let corners_px = corners.as_chunks::<2>().0.to_vec();
-    Ok(Some(TileList { key, corners_px, side_px: project.settings.tiles.side_px }))
+    let settings = &project.settings.tiles;
+    // Imported tiles have a side of their own, and are named as a whole.
+    let own = group.attributes.get("side_px").and_then(Value::as_u64).map(|side| side as usize);
+    let (side_px, named_px) = match (&settings.imported, own) {
+        (Some(_), Some(side)) => (side, side),
+        _ => (settings.side_px, settings.named_px),
+    };
+    Ok(Some(TileList { key, corners_px, side_px, named_px }))
+}
+
+/// The corners of a slide's tiles in pixels of level 0, as they were listed.
+///
+/// # Errors
+/// `Input` when they are damaged; `Io`.
+pub fn corners_in_level0(
+    project: &Project,
+    slide: &ProjectSlide,
+    context: &Context<'_>,
+) -> Result<Vec<[i64; 2]>> {
+    let Some(group) = Group::open(&path(project, slide))? else { return Ok(Vec::new()) };
+    let corners = group.read::<i64>("corners_in_level0_px", context.budget)?.values;
+    Ok(corners.as_chunks::<2>().0.to_vec())
+}
+
+/// Puts tiles in place that were made elsewhere, in pixels of level 0; unless they are there.
+///
+/// # Errors
+/// `Io` when the disk refuses.
+pub(super) fn import(
+    project: &Project,
+    slide: &ProjectSlide,
+    corners_px: Vec<[i64; 2]>,
+    side_px: usize,
+    context: &Context<'_>,
+) -> Result<TileList> {
+    if let Some(there) = read(project, slide, context)? {
+        return Ok(there);
+    }
+    let key = key_of(slide, &project.settings.tiles);
+    let list = TileList { key, corners_px, side_px, named_px: side_px };
+    write(project, slide, &list, 1.0, slide.mpp)?;
+    Ok(list)
 }
 
 fn path(project: &Project, slide: &ProjectSlide) -> PathBuf {
@@ -123,8 +168,21 @@ fn make(project: &Project, slide: &ProjectSlide, context: &Context<'_>) -> Resul
         key: key_of(slide, settings),
         corners_px: corners(&open, slide.mpp, &view, settings, context)?,
         side_px: settings.side_px,
+        named_px: settings.named_px,
     };
-    let in_level0 = |corner: &[i64; 2]| corner.map(|px| (px as f64 * view.downsample).round() as i64);
+    write(project, slide, &list, view.downsample, view.mpp)?;
+    Ok(list)
+}
+
+/// Writes the list of a slide, whose view's pixels are `downsample` pixels of level 0 wide.
+fn write(
+    project: &Project,
+    slide: &ProjectSlide,
+    list: &TileList,
+    downsample: f64,
+    mpp: Option<MicronsPerPixel>,
+) -> Result<()> {
+    let in_level0 = |corner: &[i64; 2]| corner.map(|px| (px as f64 * downsample).round() as i64);
     let flat = |corners: &mut dyn Iterator<Item = [i64; 2]>| corners.flatten().collect::<Vec<i64>>();
     let path = path(project, slide);
     microtome_vault::disk::create_folder_all(path.parent().unwrap_or(&project.root))?;
@@ -136,11 +194,11 @@ fn make(project: &Project, slide: &ProjectSlide, context: &Context<'_>) -> Resul
         "key": list.key,
         "slide": slide.name,
         "side_px": list.side_px,
-        "side_in_level0_px": list.side_px as f64 * view.downsample,
-        "downsample": view.downsample,
-        "mpp": view.mpp.map(MicronsPerPixel::microns),
+        "side_in_level0_px": list.side_px as f64 * downsample,
+        "downsample": downsample,
+        "mpp": mpp.map(MicronsPerPixel::microns),
     }))?;
-    Ok(list)
+    Ok(())
 }
 
 /// The corners of the tiles of a slide: a grid of whole tiles, those with tissue, spread evenly where there are too many.

@@ -110,7 +110,7 @@ fn classes_of_tiles(
         }
         let open = slide.open(context)?;
         let view = tiles::view(&open, slide.mpp, &project.settings.tiles)?;
-        let (side, named) = (project.settings.tiles.side_px, project.settings.tiles.named_px);
+        let (side, named) = (list.side_px, list.named_px);
         all.extend(list.corners_px.iter().map(|corner| {
             let inner = corner.map(|px| px + ((side - named) / 2) as i64);
             majority(&truth, &view, inner, named, classes)

@@ -1,5 +1,6 @@
 //! An encoder as one safetensors file: a network's weights under torchvision's names, the projections, and what it is.
 
+use super::imported::{self, Imported};
 use super::network::{Input, Network};
 use super::onnx::OnnxReference;
 use super::projection::Projection;
@@ -151,6 +152,10 @@ impl EncoderParts {
             Box::new(onnx.open()?)
         } else if self.kind == "texture" {
             Box::new(Texture)
+        } else if self.kind == imported::KIND {
+            let centre = self.projections.get(&imported::LEVEL);
+            let broken = || Error::input("what the encoder says of itself is damaged");
+            Box::new(Imported { dimensions: centre.ok_or_else(broken)?.mean.len() })
         } else {
             let (architecture, weights) = recognised(self.weights.clone())?;
             Box::new(Network { network: FoldedResNet::new(architecture, &weights)?, input: self.input })

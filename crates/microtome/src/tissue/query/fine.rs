@@ -174,7 +174,7 @@ fn interleaved(
 /// How much each class weighs at each cell, a map each, and the cosine to the nearest prototype: prototypes weigh as e to the
 /// power of their cosine over the temperature, in units of the prototypes' own distances, and stand for their class by the share of it that was seen in them, for all
 /// others together by the rest.
-fn weights(
+pub(super) fn weights(
     dictionary: &Dictionary,
     level: usize,
     cosines: &[f32],
