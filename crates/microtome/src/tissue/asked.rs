@@ -2,9 +2,9 @@
 
 use super::clusters::Clusters;
 use super::dictionary::Dictionary;
+use super::embed::OfSlide;
 use super::look::Look;
 use super::query::QuerySettings;
-use super::query::imported::ImportedTiles;
 use super::query::kept::Keeper;
 use super::{embed, pretrain, tiles};
 use crate::context::Context;
@@ -35,7 +35,7 @@ pub struct Asked {
     /// How it looks, if that is known.
     pub look: Option<Look>,
     /// Its tiles, where their vectors were imported.
-    pub imported: Option<ImportedTiles>,
+    pub imported: Option<OfSlide>,
 }
 
 /// A dictionary, and whom it is asked about.
@@ -91,7 +91,7 @@ pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>)
             None => None,
         };
         let imported = match dictionary.encoder.is_imported() {
-            true => imported_tiles(project, &slide, &dictionary, context)?,
+            true => OfSlide::of(project, &slide, &dictionary.encoder, context)?,
             false => None,
         };
         let ProjectSlide { name, path, sha256, mpp, .. } = slide;
@@ -103,20 +103,6 @@ pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>)
         centroids: clusters.centroids_by_level(&dictionary.encoder),
     };
     Ok(Inquiry { dictionary, sha256, slides, kept: Some(kept) })
-}
-
-fn imported_tiles(
-    project: &Project,
-    slide: &ProjectSlide,
-    dictionary: &Dictionary,
-    context: &Context<'_>,
-) -> Result<Option<ImportedTiles>> {
-    let found = embed::of_slide(project, slide, &dictionary.encoder, context)?;
-    Ok(found.map(|(vectors, list)| ImportedTiles {
-        corners_px: list.corners_px,
-        side_px: list.side_px,
-        vectors,
-    }))
 }
 
 /// A dictionary's file, and slides that need be in no project.

@@ -206,24 +206,45 @@ impl Embeddings {
     }
 }
 
-/// The vectors of one slide with its tiles; none when it has no tile.
-///
-/// # Errors
-/// `Usage` when they are missing or of another encoder; those of reading.
-pub fn of_slide(
-    project: &Project,
-    slide: &ProjectSlide,
-    encoder: &Encoder,
-    context: &Context<'_>,
-) -> Result<Option<(Vec<f32>, TileList)>> {
-    let list = tiles::read(project, slide, context)?.ok_or_else(|| no_tiles(project))?;
-    if list.corners_px.is_empty() {
-        return Ok(None);
+/// The vectors of one slide, as they lie on the disk, with its tiles.
+pub struct OfSlide {
+    /// The tiles.
+    pub list: TileList,
+    group: Group,
+    array: String,
+    dimensions: usize,
+}
+
+impl OfSlide {
+    /// Those of a slide; none when it has no tile.
+    ///
+    /// # Errors
+    /// `Usage` when they are missing or of another encoder; those of reading.
+    pub fn of(
+        project: &Project,
+        slide: &ProjectSlide,
+        encoder: &Encoder,
+        context: &Context<'_>,
+    ) -> Result<Option<Self>> {
+        let list = tiles::read(project, slide, context)?.ok_or_else(|| no_tiles(project))?;
+        if list.corners_px.is_empty() {
+            return Ok(None);
+        }
+        let group = open(project, slide, &list, encoder)?;
+        let level = encoder.level();
+        let (array, dimensions) = (name_of(encoder, level), encoder.dimensions(level));
+        Ok(Some(Self { list, group, array, dimensions }))
     }
-    let group = open(project, slide, &list, encoder)?;
-    let vectors = group.read::<f32>(&name_of(encoder, encoder.level()), context.budget)?.values;
-    let is_whole = vectors.len() == list.corners_px.len() * encoder.dimensions(encoder.level());
-    if is_whole { Ok(Some((vectors, list))) } else { Err(broken()) }
+
+    /// The vectors, `[tiles][dimensions]`.
+    ///
+    /// # Errors
+    /// `Limit` when they exceed the budget; `Input`; `Io`.
+    pub fn read(&self, context: &Context<'_>) -> Result<Vec<f32>> {
+        let vectors = self.group.read::<f32>(&self.array, context.budget)?.values;
+        let is_whole = vectors.len() == self.list.corners_px.len() * self.dimensions;
+        if is_whole { Ok(vectors) } else { Err(broken()) }
+    }
 }
 
 fn broken() -> Error {

@@ -1,6 +1,6 @@
 //! Tiles and vectors out of and into a project, as HDF5 files of TRIDENT and CLAM ([`super::features`]), one a slide.
 
-use super::embed::{self, Embedded};
+use super::embed::{self, Embedded, OfSlide};
 use super::encoder::{Encoder, imported};
 use super::features::Features;
 use super::look::Look;
@@ -129,15 +129,15 @@ pub fn export(project: &Project, encoder: &Encoder, folder: &Path, context: &Con
     let mut written = 0;
     for (done, slide) in slides.iter().enumerate() {
         context.check_cancelled()?;
-        if let Some((vectors, list)) = embed::of_slide(project, slide, encoder, context)? {
+        if let Some(own) = OfSlide::of(project, slide, encoder, context)? {
             let corners = tiles::corners_in_level0(project, slide, context)?;
             let open = slide.open(context)?;
             let downsample = tiles::view(&open, slide.mpp, &project.settings.tiles)?.downsample;
             let features = Features {
                 corners_in_level0: corners,
-                side_in_level0_px: (list.side_px as f64 * downsample).round() as usize,
+                side_in_level0_px: (own.list.side_px as f64 * downsample).round() as usize,
                 dimensions: encoder.dimensions(encoder.level()),
-                vectors,
+                vectors: own.read(context)?,
             };
             features.write(&file_in(folder, &slide.name, "h5")?, &slide.name, &open)?;
             written += 1;

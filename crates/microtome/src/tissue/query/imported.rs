@@ -6,9 +6,11 @@ use crate::project::settings::IGNORED;
 use crate::slides::view::View;
 use crate::tissue::clusters::cosines_to;
 use crate::tissue::dictionary::Dictionary;
+use crate::tissue::embed::OfSlide;
 use crate::tissue::encoder::imported::LEVEL;
 use crate::tissue::query::cells::{classes_of, highest};
 use crate::tissue::query::fine;
+use crate::tissue::tiles::TileList;
 use microtome_kernels::Size;
 use microtome_kernels::gaussian::gaussian_blur;
 use microtome_vault::{Error, Result};
@@ -17,17 +19,6 @@ use std::ops::Range;
 /// Places to the side of a tile: where tiles overlap, what they say is added up.
 const PLACES_A_TILE: usize = 4;
 
-/// The tiles of a slide, in pixels of its view.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImportedTiles {
-    /// Upper left corners.
-    pub corners_px: Vec<[i64; 2]>,
-    /// Their side.
-    pub side_px: usize,
-    /// `[tiles][dimensions]`, of length 1.
-    pub vectors: Vec<f32>,
-}
-
 /// Asks a dictionary about every tile.
 ///
 /// # Errors
@@ -35,22 +26,23 @@ pub struct ImportedTiles {
 pub fn ask(
     dictionary: &Dictionary,
     view: &View<'_>,
-    tiles: &ImportedTiles,
+    tiles: &OfSlide,
     settings: &QuerySettings,
     context: &Context<'_>,
 ) -> Result<Places> {
-    let side_px = tiles.side_px.div_ceil(PLACES_A_TILE);
+    let TileList { corners_px, side_px: tile_px, .. } = &tiles.list;
+    let side_px = tile_px.div_ceil(PLACES_A_TILE);
     let size = Size::new(view.size.width_px.div_ceil(side_px), view.size.height_px.div_ceil(side_px));
     let classes = dictionary.classes.len();
     context.budget.grant("the classes of this slide", size.area_px() as u64, 8 * classes as u64 + 16)?;
-    let (weights, cosines) = weights(dictionary, tiles, settings)?;
+    let (weights, cosines) = weights(dictionary, &tiles.read(context)?, settings)?;
     let mut nearness = Nearness::default();
     cosines.iter().for_each(|cosine| nearness.add(*cosine));
     let mut sums = vec![vec![0.0f32; size.area_px()]; classes];
     let mut counts = vec![0.0f32; size.area_px()];
-    for (tile, corner) in tiles.corners_px.iter().enumerate() {
-        let columns = covered(corner[0], tiles.side_px, side_px, size.width_px);
-        for row in covered(corner[1], tiles.side_px, side_px, size.height_px) {
+    for (tile, corner) in corners_px.iter().enumerate() {
+        let columns = covered(corner[0], *tile_px, side_px, size.width_px);
+        for row in covered(corner[1], *tile_px, side_px, size.height_px) {
             for column in columns.clone() {
                 let at = size.index(column, row);
                 counts[at] += 1.0;
@@ -79,11 +71,11 @@ pub fn ask(
 /// How much each class weighs in each tile, and the cosine to the nearest prototype.
 fn weights(
     dictionary: &Dictionary,
-    tiles: &ImportedTiles,
+    vectors: &[f32],
     settings: &QuerySettings,
 ) -> Result<(Vec<Vec<f32>>, Vec<f32>)> {
     let dimensions = dictionary.encoder.dimensions(LEVEL);
-    let cosines = cosines_to(&tiles.vectors, &dictionary.centroids[&LEVEL], dimensions);
+    let cosines = cosines_to(vectors, &dictionary.centroids[&LEVEL], dimensions);
     match settings.method {
         Method::Fine => Ok(fine::weights(dictionary, LEVEL, &cosines, settings.temperature)),
         Method::Direct => {
