@@ -6,7 +6,7 @@
 //! Reading order: [`confidence`] (the network of the contrastive method) and [`feature`], made of [`layers`] and `operations`;
 //! [`contrastive`] (patches, samplers, similarities, loss); [`training`] (the loop, its checkpoints) with its [`optimiser`];
 //! [`resnet`] (the encoders of the tissue method) and [`simclr`] (how they are taught);
-//! [`inference`] (batch norm folded, no tensors); [`weights`] (names and files); [`onnx`] (networks that others
+//! [`inference`] (batch norm folded, no tensors); [`weights`] (names and files); [`pytorch`] (its files); [`onnx`] (networks that others
 //! made).
 
 pub mod confidence;
@@ -19,6 +19,7 @@ pub mod layers;
 pub mod onnx;
 mod operations;
 pub mod optimiser;
+pub mod pytorch;
 pub mod random;
 pub mod resnet;
 pub mod simclr;

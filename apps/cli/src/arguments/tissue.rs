@@ -65,7 +65,7 @@ pub(crate) enum TissueCommands {
         /// The project's folder
         #[arg(value_name = "DIR")]
         project: PathBuf,
-        /// small, texture (36 numbers made by hand, no learning), resnet18, resnet34, resnet50, or a safetensors file
+        /// small, texture (36 numbers made by hand, no learning), resnet18, resnet34, resnet50, or a file: safetensors, pth, onnx
         #[arg(long, value_name = "KIND")]
         encoder: Option<String>,
         /// The paper's recipe, exactly: for a graphics card and a night

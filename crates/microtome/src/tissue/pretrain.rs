@@ -14,6 +14,7 @@ use crate::project::key::Key;
 use crate::project::settings;
 use crate::project::slides::ProjectSlide;
 use microtome_kernels::Size;
+use microtome_nets::pytorch;
 use microtome_nets::resnet::Architecture;
 use microtome_nets::simclr::{self, Recipe, TrainingTiles, encoder_weights};
 use microtome_nets::training::{Checkpoint, Observer, Step};
@@ -160,8 +161,10 @@ fn key_of(project: &Project, lists: &[TileList]) -> Result<String> {
     if !is_built_in(kind) {
         if !Path::new(kind).is_file() {
             let names: Vec<&str> = Architecture::ALL.iter().map(|architecture| architecture.name).collect();
-            return Err(Error::usage(format!("there is no encoder “{kind}”"))
-                .advise(format!("it is texture, {}, or a file: safetensors or ONNX", names.join(", "))));
+            return Err(Error::usage(format!("there is no encoder “{kind}”")).advise(format!(
+                "it is texture, {}, or a file: safetensors, pth or ONNX",
+                names.join(", ")
+            )));
         }
         key = key.with("file", sha256_file(kind)?).with("side", project.settings.tiles.side_px);
         let beside = Path::new(kind).with_extension("toml");
@@ -242,6 +245,11 @@ impl School<'_> {
         let path = Path::new(&settings.kind);
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
             return Ok((EncoderParts::of_onnx(path, self.project.settings.tiles.side_px)?, Vec::new()));
+        }
+        if pytorch::is_named_so(path) {
+            let weights = pytorch::read(path, self.context.budget)?;
+            let (parts, _) = EncoderParts::of_weights(weights).map_err(|error| error.at(path))?;
+            return Ok((parts, Vec::new()));
         }
         let bytes = disk::read_file_bounded(path, LARGEST)?;
         let mut parts = EncoderParts::from_bytes(&bytes).map_err(|error| error.at(path))?;

@@ -13,6 +13,8 @@ const PARTS: [(&str, &str); 2] =
     [(".downsample.conv.", ".downsample.0."), (".downsample.bn.", ".downsample.1.")];
 /// How the names of counters of batches end: whole numbers, which nothing here needs.
 const COUNTER: &str = ".num_batches_tracked";
+/// The first layer's weight.
+const STEM: &str = "conv1.weight";
 /// How the names of the head begin.
 const HEAD: &str = "fc.";
 
@@ -49,12 +51,31 @@ fn renamed(weights: Weights) -> Weights {
     weights.into_iter().filter(is_weight).map(rename).collect()
 }
 
+/// The tensors of the network within a checkpoint that holds more, such as `state_dict.module.encoder.conv1.weight` beside a
+/// projector: those beside the first layer, under their names from there on.
+fn within(weights: Weights) -> Weights {
+    let leading = |tensor: &NamedTensor| tensor.name.strip_suffix(STEM).map(str::to_owned);
+    let is_first = |leading: &String| !leading.contains("layer");
+    let shortest = weights.iter().filter_map(leading).filter(is_first).min_by_key(String::len);
+    let Some(leading) = shortest.filter(|leading| !leading.is_empty()) else { return weights };
+    let own = |tensor: NamedTensor| {
+        let name = tensor.name.strip_prefix(&leading).filter(|name| is_of_body(name))?.to_owned();
+        Some(NamedTensor { name, ..tensor })
+    };
+    weights.into_iter().filter_map(own).collect()
+}
+
+/// Whether a name is that of a layer before the head.
+fn is_of_body(name: &str) -> bool {
+    ["conv1.", "bn1.", "layer"].iter().any(|start| name.starts_with(start))
+}
+
 /// The network that weights under torchvision's names are of, and its body's weights under ours: their head is left out.
 ///
 /// # Errors
 /// `Input` when they are of no network that is known.
 pub fn recognised(weights: Weights) -> Result<(Architecture, Weights)> {
-    let mut weights = renamed(weights);
+    let mut weights = renamed(within(weights));
     weights.retain(|tensor| !tensor.name.starts_with(HEAD));
     let is_of = |architecture: &Architecture| {
         let body = body(*architecture);
@@ -178,6 +199,30 @@ impl ResNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_found_within_a_checkpoint() {
+        let own = Architecture::SMALL;
+        let tensor = |(name, shape): (String, Vec<usize>)| {
+            let values = vec![0.5; shape.iter().product()];
+            NamedTensor { name: torchvision_name(&name), shape, values }
+        };
+        let plain: Weights = body(own).into_iter().map(tensor).collect();
+        let (found, weights) = recognised(plain.clone()).unwrap();
+        assert_eq!((found, weights.len()), (own, plain.len()));
+        let led = |tensor: &NamedTensor| NamedTensor {
+            name: format!("state_dict.module.encoder.{}", tensor.name),
+            ..tensor.clone()
+        };
+        let mut nested: Weights = plain.iter().map(led).collect();
+        nested.push(tensor(("state_dict.module.projector.0.weight".to_owned(), vec![4, 4])));
+        nested.push(tensor(("state_dict.module.encoder.fc.weight".to_owned(), vec![4, 4])));
+        nested.push(tensor(("optimizer.state.0.exp_avg".to_owned(), vec![3])));
+        assert_eq!(recognised(nested).unwrap(), (own, weights));
+        let mut odd = plain;
+        odd.push(tensor(("decoder.weight".to_owned(), vec![2])));
+        assert!(recognised(odd).is_err(), "what has no place is not passed over");
+    }
     use crate::initialise::Initialiser;
     use crate::weights::to_safetensors;
     use microtome_vault::Fault;

@@ -6,7 +6,7 @@ use super::onnx::OnnxReference;
 use super::projection::Projection;
 use super::texture::Texture;
 use super::{Backbone, Encoder, Reading};
-use microtome_nets::resnet::names::{our_name, recognised};
+use microtome_nets::resnet::names::{our_name, recognised, to_torchvision};
 use microtome_nets::resnet::{Architecture, FoldedResNet};
 use microtome_nets::weights::{NamedTensor, Weights, from_safetensors, named, to_safetensors};
 use microtome_vault::checksum::sha256_hex;
@@ -113,12 +113,12 @@ impl EncoderParts {
     /// # Errors
     /// `Input` when they are of no network that is known.
     pub fn of_weights(weights: Weights) -> Result<(Self, Architecture)> {
-        let (architecture, _) = recognised(weights.clone())?;
+        let (architecture, weights) = recognised(weights)?;
         let parts = Self {
             kind: architecture.name.to_owned(),
             input: Input::ImageNet,
             reading: Reading::Tile,
-            weights: weights.into_iter().filter(|tensor| !tensor.name.starts_with("fc.")).collect(),
+            weights: to_torchvision(weights),
             onnx: None,
             projections: BTreeMap::new(),
             record: json!({"origin": "weights from a file"}),
