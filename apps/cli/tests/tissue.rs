@@ -94,6 +94,12 @@ fn a_person_names_by_file_and_by_command() {
     }
     succeed(folder, &["tissue", "query", "p", "--out", "out"]);
     assert!(!std::fs::read_to_string(folder.join("out/report.html")).unwrap().contains("oracle"));
+    // A map of all tiles, with the names.
+    let ended = succeed(folder, &["tissue", "map", "p", "--tiles", "100"]);
+    assert!(ended.stdout.contains("100 tiles"), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(folder.join("p/out/map.csv")).unwrap().lines().count(), 101);
+    assert!(std::fs::read_to_string(folder.join("p/out/map.svg")).unwrap().contains(">1 fibres<"));
+    assert!(image::open(folder.join("p/out/map.png")).unwrap().width() > 1000);
     // Other clusters have other names: those that were given stay with theirs.
     succeed(folder, &["tissue", "cluster", "p", "--k", "4"]);
     refuse_project(folder, &["tissue", "query", "p", "--out", "again"], 2, "these clusters have no names");
@@ -213,6 +219,8 @@ fn a_second_project_and_a_killed_one_give_the_same_bytes() {
     clustered(whole.path(), &SMALL);
     succeed(whole.path(), &["tissue", "name", "p", "--oracle", "masks"]);
     succeed(whole.path(), &["tissue", "query", "p", "--out", "out"]);
+    let curve = std::fs::read_to_string(whole.path().join("p/out/teaching.svg")).unwrap();
+    assert!(curve.contains("epochs") && !curve.contains("NaN"));
     let broken = tempfile::tempdir().unwrap();
     project(broken.path());
     // The teaching is killed when an epoch is kept; then every stage at moments of its own.

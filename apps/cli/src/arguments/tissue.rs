@@ -159,6 +159,15 @@ pub(crate) enum TissueCommands {
         #[arg(long, value_name = "WHICH", default_value = "sample:10")]
         shown: Shown,
     },
+    /// Draw a map on which tiles that are alike lie side by side (t-SNE)
+    Map {
+        /// The project's folder
+        #[arg(value_name = "DIR")]
+        project: PathBuf,
+        /// Tiles on it, at most, spread evenly
+        #[arg(long, value_name = "N", default_value_t = 4000)]
+        tiles: usize,
+    },
     /// Say what clusters are
     Name {
         /// The project's folder

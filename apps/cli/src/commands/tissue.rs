@@ -11,7 +11,7 @@ use microtome::project::database::{Naming, Origin};
 use microtome::project::settings::Settings;
 use microtome::tissue::masks::{Answered, answer};
 use microtome::tissue::{
-    advice, asked, clusters, embed, exchange, names, pretrain, query, sheets, status, tiles,
+    advice, asked, clusters, embed, exchange, map, names, pretrain, query, sheets, status, tiles,
 };
 use microtome::truth::class_mask::ClassCodes;
 use microtome::{Budget, MicronsPerPixel, Result, find};
@@ -153,6 +153,16 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                 Ok((found, folder))
             })?;
             show(&found, &folder);
+        }
+        TissueCommands::Map { project, tiles } => {
+            let (open, _) = opened(&project, "microtome tissue map")?;
+            let encoder = pretrain::encoder(&open)?;
+            let found = with_project(&open, budget, |context| {
+                let clusters = clusters::of_project(&open, context)?;
+                map::map(&open, &encoder, &clusters, tiles, context)
+            })?;
+            println!("{} tiles", found.places.len());
+            println!("look at {} and {}", found.files[1].display(), found.files[2].display());
         }
         TissueCommands::Name { project, source, class, reject: _, share, oracle } => {
             let (mut open, _) = opened(&project, "microtome tissue name")?;

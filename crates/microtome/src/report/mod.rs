@@ -9,7 +9,7 @@
 
 mod numbers;
 mod page;
-mod plot;
+pub(crate) mod plot;
 pub mod thumbnail;
 
 use std::path::{Path, PathBuf};

@@ -33,6 +33,20 @@ pub(crate) struct Plot {
     pub(crate) caption: String,
 }
 
+/// What the page's style sheet says of plots, for one that stands alone.
+const STYLE: &str = "svg { font: 12.5px sans-serif; background: #fff } text { fill: #555 } .end { text-anchor: end } \
+    .middle { text-anchor: middle } .name, .strong { fill: #111 } .grid { stroke: #ddd } .axis { stroke: #555 } \
+    .marker { stroke: #111; stroke-dasharray: 3 3 } .series { fill: none; stroke-width: 2 } .series0 { stroke: #0072b2 } \
+    .series1 { stroke: #d55e00 } .series2 { stroke: #009e73 } .series3 { stroke: #cc79a7 }";
+
+impl Plot {
+    /// As a file of its own.
+    pub(crate) fn alone(&self) -> String {
+        let (opening, rest) = self.svg.split_once('>').unwrap_or((&self.svg, ""));
+        format!("{opening} xmlns=\"http://www.w3.org/2000/svg\"><style>{STYLE}</style>{rest}\n")
+    }
+}
+
 /// The losses over the steps; none if there is nothing finite to draw.
 pub(crate) fn loss_plot(curve: &LossCurve) -> Option<Plot> {
     let series: Vec<&LossSeries> = curve.series.iter().take(MOST_SERIES).collect();

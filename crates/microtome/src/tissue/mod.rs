@@ -18,6 +18,7 @@ pub mod encoder;
 pub mod exchange;
 pub mod features;
 pub mod look;
+pub mod map;
 pub mod masks;
 pub mod names;
 pub mod overlay;

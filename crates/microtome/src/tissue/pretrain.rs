@@ -13,6 +13,8 @@ use crate::project::Project;
 use crate::project::key::Key;
 use crate::project::settings;
 use crate::project::slides::ProjectSlide;
+use crate::report::plot::loss_plot;
+use crate::report::{LossCurve, LossSeries};
 use microtome_kernels::Size;
 use microtome_nets::pytorch;
 use microtome_nets::resnet::Architecture;
@@ -79,6 +81,7 @@ pub fn pretrain(project: &Project, context: &Context<'_>) -> Result<Pretrained> 
     let school = School { project, slides: &slides, lists: &lists, context };
     let (mut parts, losses) = school.backbone(&key)?;
     parts.projections = school.projections(&parts)?;
+    write_curve(project, &losses)?;
     let sha256 = put(project, &parts, &key, &losses)?;
     disk::remove_file(project.model(CHECKPOINT))?;
     Ok(Pretrained { kind: parts.kind, sha256, losses, was_there: false })
@@ -196,6 +199,20 @@ pub(super) fn import(project: &Project, sha256: &str, centre: Vec<f32>) -> Resul
     };
     put(project, &parts, &imported_key(sha256), &[])?;
     encoder(project)
+}
+
+/// The losses as `out/teaching.svg`, where there are several.
+fn write_curve(project: &Project, losses: &[f64]) -> Result<()> {
+    let series = vec![LossSeries { name: "NT-Xent".to_owned(), values: losses.to_vec() }];
+    let curve = LossCurve { step_name: "epochs".to_owned(), series, chosen_step: None };
+    match loss_plot(&curve).filter(|_| losses.len() > 1) {
+        None => Ok(()),
+        Some(plot) => {
+            let out = project.root.join("out");
+            disk::create_folder_all(&out)?;
+            disk::write_atomic(out.join("teaching.svg"), plot.alone().as_bytes())
+        }
+    }
 }
 
 /// Writes an encoder and its record.

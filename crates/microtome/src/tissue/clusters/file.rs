@@ -45,6 +45,8 @@ fn name_of(level: usize) -> String {
 pub fn read(project: &Project, context: &Context<'_>) -> Result<Option<Clusters>> {
     let path = project.array(NAME);
     let Some(group) = Group::open(&path)? else { return Ok(None) };
+    // Those of an older version are made anew.
+    let Some(made_from) = group.text("made_from").map(str::to_owned) else { return Ok(None) };
     let broken = || {
         Error::input("what is said of the clusters is damaged")
             .advise("remove the folder and run `microtome tissue cluster` again")
@@ -68,7 +70,7 @@ pub fn read(project: &Project, context: &Context<'_>) -> Result<Option<Clusters>
         of_other_levels.insert(level, group.read::<f32>(&name_of(level), context.budget)?.values);
     }
     let clusters = Clusters {
-        made_from: group.text("made_from").ok_or_else(broken)?.to_owned(),
+        made_from,
         of_other_levels,
         key: group.text("key").ok_or_else(broken)?.to_owned(),
         dimensions: *centroids.shape.get(1).ok_or_else(broken)?,
