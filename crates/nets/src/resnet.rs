@@ -2,7 +2,7 @@
 //!
 //! Inside, tensors are channels-last: `[images, height, width, channels]`.
 
-mod architecture;
+pub(crate) mod architecture;
 mod inference;
 pub mod names;
 

@@ -14,6 +14,7 @@ pub use tiles::TrainingTiles;
 
 use crate::initialise::Initialiser;
 use crate::layers::{BatchNorm, Then, Weight, conv_norm_training};
+use crate::operations::known_gradient::with_gradient;
 use crate::optimiser::Adam;
 use crate::resnet::names::to_torchvision;
 use crate::resnet::{Linear, ResNet};
@@ -21,7 +22,7 @@ use crate::training::{Checkpoint, Observer, Step};
 use crate::weights::{self, NamedTensor, Weights, floats};
 use batches::Batches;
 use burn::module::Module;
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Tensor, TensorData, activation};
 use loss::nt_xent;
 use microtome_kernels::network::channels_last::Convolution;
@@ -169,14 +170,67 @@ impl<'a> Training<'a> {
 
     /// One step on views `[2 × tiles, side, side, 3]`, the second views after all first ones.
     fn step(&mut self, views: Vec<f32>, side_px: usize, rate: f64) -> f32 {
-        let shape = [views.len() / (3 * side_px * side_px), side_px, side_px, 3];
-        let x = Tensor::<4>::from_data(TensorData::new(views, shape), &crate::device::training());
-        let features = self.learner.encoder.channels_last_training(x);
-        let loss = nt_xent(self.learner.projector.forward_training(features), self.recipe.temperature);
-        let value = floats(loss.clone())[0];
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.learner);
+        let tiles = views.len() / (2 * 3 * side_px * side_px);
+        let (value, gradients) = match self.recipe.tiles_at_once {
+            Some(at_once) if at_once < tiles => self.cached_gradients(&views, side_px, at_once.max(1)),
+            _ => {
+                let loss = nt_xent(self.project(views, side_px), self.recipe.temperature);
+                let value = floats(loss.clone())[0];
+                (value, GradientsParams::from_grads(loss.backward(), &self.learner))
+            }
+        };
         self.learner = self.optimiser.step(rate, 0.0, self.learner.clone(), vec![gradients]);
         value
+    }
+
+    /// Projections of views, `[views, 128]`.
+    fn project(&self, views: Vec<f32>, side_px: usize) -> Tensor<2> {
+        Self::projections_of(&self.learner, views, side_px)
+    }
+
+    fn projections_of(learner: &Learner, views: Vec<f32>, side_px: usize) -> Tensor<2> {
+        let shape = [views.len() / (3 * side_px * side_px), side_px, side_px, 3];
+        let x = Tensor::<4>::from_data(TensorData::new(views, shape), &crate::device::training());
+        learner.projector.forward_training(learner.encoder.channels_last_training(x))
+    }
+
+    /// Loss and gradients of a batch of which only `at_once` tiles are in memory at a time (Gao et al. 2021): all are projected, the
+    /// loss's gradient towards the projections is kept, and all are projected again, part by part, to hand it on. Batch norm
+    /// sees the tiles of a part; with it the gradient is otherwise that of the whole batch.
+    fn cached_gradients(&self, views: &[f32], side_px: usize, at_once: usize) -> (f32, GradientsParams) {
+        let own = 3 * side_px * side_px;
+        let tiles = views.len() / (2 * own);
+        let parts: Vec<std::ops::Range<usize>> =
+            (0..tiles).step_by(at_once).map(|first| first..(first + at_once).min(tiles)).collect();
+        // Both views of its tiles.
+        let part = |of: &std::ops::Range<usize>| -> Vec<f32> {
+            let (first, second) = views.split_at(tiles * own);
+            [first, second].map(|half| &half[of.start * own..of.end * own]).concat()
+        };
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        // Without a graph, which would keep what every layer gave.
+        let untracked = self.learner.clone().no_grad();
+        for of in &parts {
+            let projected = floats(Self::projections_of(&untracked, part(of), side_px));
+            let (left, right) = projected.split_at(of.len() * PROJECTED);
+            first.extend_from_slice(left);
+            second.extend_from_slice(right);
+        }
+        first.append(&mut second);
+        let data = TensorData::new(first, [2 * tiles, PROJECTED]);
+        let projections = Tensor::<2>::from_data(data, &crate::device::training()).require_grad();
+        let loss = nt_xent(projections.clone(), self.recipe.temperature);
+        let value = floats(loss.clone())[0];
+        let gradient = projections.grad(&loss.backward()).map(floats).unwrap_or_default();
+        let mut sum = GradientsAccumulator::new();
+        for of in &parts {
+            let (left, right) = gradient.split_at(tiles * PROJECTED);
+            let own = [left, right].map(|half| &half[of.start * PROJECTED..of.end * PROJECTED]).concat();
+            let projected = self.project(part(of), side_px).reshape([2 * of.len(), PROJECTED, 1, 1]);
+            let gradients = with_gradient(projected, value, own).backward();
+            sum.accumulate(&self.learner, GradientsParams::from_grads(gradients, &self.learner));
+        }
+        (value, sum.grads())
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -249,6 +303,50 @@ mod tests {
         let losses =
             |range: std::ops::Range<usize>| -> f32 { whole.curve[range].iter().map(|s| s.loss).sum() };
         assert!(losses(4..6) < losses(0..2), "{:?}", whole.curve);
+    }
+
+    #[test]
+    fn a_batch_in_parts_has_the_gradient_of_the_whole_one() {
+        let recipe = Recipe { view_px: 16, batch: 4, ..Recipe::small() };
+        let rgb = tiles(4);
+        let statistics = [StainStatistics { mean: [0.3; 3], deviation: [0.2; 3] }];
+        let tiles = TrainingTiles::new(32, &rgb, &statistics, vec![0; 4]);
+        let drawn = Batches::new(&tiles, &recipe, 3).of_epoch(0).next().unwrap();
+        // Both views of four tiles, twice: batch norm sees the same in each half as in the whole.
+        let (first, second) = drawn.split_at(drawn.len() / 2);
+        let views = [first, first, second, second].concat();
+        let training = Training::new(&recipe, 3, None).unwrap();
+        let loss = nt_xent(training.project(views.clone(), 16), recipe.temperature);
+        let value = floats(loss.clone())[0];
+        let whole = GradientsParams::from_grads(loss.backward(), &training.learner);
+        let (found, parts) = training.cached_gradients(&views, 16, 4);
+        assert!((found - value).abs() < 1e-5, "{found} {value}");
+        let learner = &training.learner;
+        let (output, stem) = (learner.projector.output.weight.id, learner.encoder.conv1.weight.id);
+        let of = |gradients: &GradientsParams| -> [Vec<f32>; 2] {
+            [floats(gradients.get::<2>(output).unwrap()), floats(gradients.get::<4>(stem).unwrap())]
+        };
+        for (whole, parts) in of(&whole).into_iter().zip(of(&parts)) {
+            let largest = whole.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+            let error = whole.iter().zip(&parts).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            // Sums in another order, in single precision, through all layers.
+            assert!(largest > 0.0 && error < 1e-3 * largest, "{error:e} of {largest:e}");
+        }
+    }
+
+    #[test]
+    fn a_training_in_parts_learns() {
+        let rgb = tiles(16);
+        let statistics = [StainStatistics { mean: [0.3; 3], deviation: [0.2; 3] }];
+        let tiles = TrainingTiles::new(32, &rgb, &statistics, vec![0; 16]);
+        let schedule = Schedule::Constant;
+        let recipe = Recipe { tiles_at_once: Some(4), epochs: 12, schedule, ..recipe() };
+        let mut watch = Watch { kept: Vec::new(), stop_after: usize::MAX };
+        let taught = train(&tiles, &recipe, 5, None, &mut watch).unwrap();
+        let losses =
+            |range: std::ops::Range<usize>| -> f32 { taught.curve[range].iter().map(|s| s.loss).sum() };
+        assert!(losses(20..24) < losses(0..4), "{:?}", taught.curve);
+        assert!(train(&tiles, &recipe, 5, None, &mut watch).unwrap() == taught);
     }
 
     #[test]

@@ -77,6 +77,9 @@ pub(crate) enum TissueCommands {
         /// Tiles of a step
         #[arg(long, value_name = "N")]
         batch: Option<usize>,
+        /// Tiles of a step that are in memory at a time: large batches on small machines, whose tiles are seen twice
+        #[arg(long, value_name = "N")]
+        tiles_at_once: Option<usize>,
     },
     /// Give each tile its vector
     Embed {

@@ -62,16 +62,17 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             open.keep_settings()?;
             println!("{} tiles of {} slides", found.tiles, found.slides);
         }
-        TissueCommands::Pretrain { project, encoder, paper, epochs, batch } => {
+        TissueCommands::Pretrain { project, encoder, paper, epochs, batch, tiles_at_once } => {
             let (open, mut settings) = opened(&project, "microtome tissue pretrain")?;
             let own = &mut settings.encoder;
             if encoder.as_ref().is_some_and(|kind| *kind != own.kind) {
-                (own.epochs, own.batch) = (None, None);
+                (own.epochs, own.batch, own.tiles_at_once) = (None, None, None);
             }
             set(&mut own.kind, encoder);
             set(&mut own.paper, paper);
             own.epochs = epochs.or(own.epochs);
             own.batch = batch.or(own.batch);
+            own.tiles_at_once = tiles_at_once.or(own.tiles_at_once);
             let open = open.with_settings(settings)?;
             let taught = with_project(&open, budget, |context| pretrain::pretrain(&open, context))?;
             open.keep_settings()?;

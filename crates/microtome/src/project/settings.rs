@@ -109,11 +109,14 @@ pub struct Encoder {
     /// Tiles of a step; what the recipe says without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
+    /// Tiles of a step that are in memory at a time; all without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiles_at_once: Option<usize>,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { kind: "small".to_owned(), paper: false, epochs: None, batch: None }
+        Self { kind: "small".to_owned(), paper: false, epochs: None, batch: None, tiles_at_once: None }
     }
 }
 

@@ -148,7 +148,7 @@ fn there(project: &Project, key: &str) -> Result<Option<Pretrained>> {
 
 /// What an encoder is made from.
 fn key_of(project: &Project, lists: &[TileList]) -> Result<String> {
-    let settings::Encoder { kind, paper, epochs, batch } = &project.settings.encoder;
+    let settings::Encoder { kind, paper, epochs, batch, tiles_at_once } = &project.settings.encoder;
     match (&project.settings.tiles.imported, kind.as_str()) {
         (Some(imported), imported::KIND) => return Ok(imported_key(&imported.sha256)),
         (None, imported::KIND) => {
@@ -161,6 +161,7 @@ fn key_of(project: &Project, lists: &[TileList]) -> Result<String> {
     key = key.with("named", project.settings.tiles.named_px).with("seed", project.settings.seed);
     let number = |value: &Option<usize>| value.map_or(String::new(), |value| value.to_string());
     key = key.with("epochs", number(epochs)).with("batch", number(batch));
+    key = key.with("at_once", number(tiles_at_once));
     if !is_built_in(kind) {
         if !Path::new(kind).is_file() {
             let names: Vec<&str> = Architecture::ALL.iter().map(|architecture| architecture.name).collect();
@@ -283,6 +284,7 @@ impl School<'_> {
         };
         recipe.epochs = settings.epochs.unwrap_or(recipe.epochs);
         recipe.batch = settings.batch.unwrap_or(recipe.batch);
+        recipe.tiles_at_once = settings.tiles_at_once;
         if settings.paper {
             recipe.view_px = self.project.settings.tiles.side_px;
         }
@@ -308,6 +310,7 @@ impl School<'_> {
                 "recipe": if paper { "paper" } else { "ours" },
                 "epochs": checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.epochs_done),
                 "batch": recipe.batch,
+                "tiles_at_once": recipe.tiles_at_once,
                 "temperature": recipe.temperature,
                 "view_px": recipe.view_px,
                 "seed": self.project.settings.seed,

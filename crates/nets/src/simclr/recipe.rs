@@ -52,6 +52,8 @@ pub struct Recipe {
     pub temperature: f32,
     /// Tiles of a step, two views each.
     pub batch: usize,
+    /// Tiles whose views are in memory at a time; a larger batch is gone through twice. All of a batch without it.
+    pub tiles_at_once: Option<usize>,
     /// Passes over the tiles.
     pub epochs: usize,
     /// Of Adam.
@@ -78,6 +80,7 @@ impl Recipe {
             view_px: 128,
             temperature: 0.5,
             batch: 1024,
+            tiles_at_once: None,
             epochs: 200,
             learning_rate: 3e-4,
             schedule: Schedule::Constant,
@@ -95,6 +98,7 @@ impl Recipe {
             view_px: if architecture == Architecture::SMALL { 64 } else { 96 },
             temperature: 0.2,
             batch: 256,
+            tiles_at_once: None,
             epochs: 12,
             learning_rate: 2e-3,
             schedule: Schedule::Cosine { warm_up_steps: 30 },

@@ -1,9 +1,10 @@
-"""Numbers that ResNet-18 is held against, made by PyTorch.
+"""Numbers that ResNet-18 and the bottlenecks of ResNet-50 are held against, made by PyTorch.
 
     pip install torch numpy safetensors
-    python make_resnet.py            # writes resnet.safetensors beside itself
+    python make_resnet.py            # writes resnet.safetensors and bottleneck.safetensors beside itself
 
-ResNet-18 as torchvision lays it out and names it, with a linear head of 16 outputs, written out in plain PyTorch.
+ResNet-18, and a network of one of ResNet-50's blocks a stage, as torchvision lays them out and names them, with a linear head of 16
+outputs, written out in plain PyTorch.
 Computed in double precision and rounded to single, so that the only rounding error in a comparison is ours; the same in
 PyTorch's single precision is printed, to see what rounding alone does. 11 million weights are not stored: both sides
 compute them, and the pictures, from a hash of the tensor's name and the value's index. Of each gradient, running
@@ -64,19 +65,38 @@ class Block(nn.Module):
         return F.relu(y + (x if s.downsample is None else s.downsample(x)))
 
 
-class ResNet18(nn.Module):
-    def __init__(s):
+class Bottleneck(nn.Module):
+    """A quarter of the channels in the middle, whose convolution has the stride."""
+    def __init__(s, i, o, stride):
+        super().__init__()
+        m = o // 4
+        s.conv1, s.bn1 = nn.Conv2d(i, m, 1, bias=False), nn.BatchNorm2d(m)
+        s.conv2, s.bn2 = nn.Conv2d(m, m, 3, stride, 1, bias=False), nn.BatchNorm2d(m)
+        s.conv3, s.bn3 = nn.Conv2d(m, o, 1, bias=False), nn.BatchNorm2d(o)
+        s.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
+    def forward(s, x):
+        y = F.relu(s.bn2(s.conv2(F.relu(s.bn1(s.conv1(x))))))
+        return F.relu(s.bn3(s.conv3(y)) + s.downsample(x))
+
+
+class ResNet(nn.Module):
+    def __init__(s, layers):
         super().__init__()
         s.conv1, s.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-        s.layer1 = nn.Sequential(Block(64, 64, 1), Block(64, 64, 1))
-        s.layer2 = nn.Sequential(Block(64, 128, 2), Block(128, 128, 1))
-        s.layer3 = nn.Sequential(Block(128, 256, 2), Block(256, 256, 1))
-        s.layer4 = nn.Sequential(Block(256, 512, 2), Block(512, 512, 1))
-        s.fc = nn.Linear(512, OUTPUTS)
+        s.layer1, s.layer2, s.layer3, s.layer4 = (nn.Sequential(*blocks) for blocks in layers)
+        s.fc = nn.Linear(512 if isinstance(layers[0][0], Block) else 2048, OUTPUTS)
     def forward(s, x):
         x = F.max_pool2d(F.relu(s.bn1(s.conv1(x))), 3, 2, 1)
         x = s.layer4(s.layer3(s.layer2(s.layer1(x))))
         return s.fc(x.mean((2, 3)))
+
+
+def resnet18():
+    return ResNet([[Block(i, o, stride), Block(o, o, 1)] for i, o, stride in [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]])
+
+
+def bottlenecks():
+    return ResNet([[Bottleneck(i, o, stride)] for i, o, stride in [(64, 256, 1), (256, 512, 2), (512, 1024, 2), (1024, 2048, 2)]])
 
 
 def summary(name, tensor):
@@ -85,8 +105,8 @@ def summary(name, tensor):
     return torch.cat([values.norm()[None], values.mean()[None], values[places]])
 
 
-def numbers(dtype):
-    out, network = {}, ResNet18().to(dtype)
+def numbers(make, dtype):
+    out, network = {}, make().to(dtype)
     statistics = [(n, b) for n, b in network.named_buffers() if not n.endswith('num_batches_tracked')]
     with torch.no_grad():
         for name, tensor in [*network.named_parameters(), *statistics]: tensor.copy_(ruled(name, tuple(tensor.shape)))
@@ -105,14 +125,15 @@ def numbers(dtype):
     return {name: tensor.float().contiguous() for name, tensor in out.items()}
 
 
-out, single = numbers(torch.float64), numbers(torch.float32)
-sizes = {name: tensor.numel() for name, tensor in ResNet18().state_dict().items()}
-for kind in ('train', 'eval', 'loss', 'gradient/', 'running/', 'stepped/'):  # in the units that the test takes
-    def unit(n):
-        if kind == 'stepped/': return RATE
-        return out[n][0] / sizes[n.removeprefix(kind)] ** 0.5 if '/' in kind else out[n].abs().max()
-    errors = [(float((single[n] - out[n])[1 if '/' in kind else 0:].abs().max() / unit(n)), n) for n in out if n.startswith(kind)]
-    print(f'{kind} {len(errors)} tensors, single precision is off by %.1e in %s' % max(errors))
-path = pathlib.Path(__file__).with_name('resnet.safetensors')
-save_file(out, path)
-print('torch', torch.__version__, path.stat().st_size, 'bytes', 'loss', float(out['loss']))
+for make, file in (resnet18, 'resnet.safetensors'), (bottlenecks, 'bottleneck.safetensors'):
+    out, single = numbers(make, torch.float64), numbers(make, torch.float32)
+    sizes = {name: tensor.numel() for name, tensor in make().state_dict().items()}
+    for kind in ('train', 'eval', 'loss', 'gradient/', 'running/', 'stepped/'):  # in the units that the test takes
+        def unit(n):
+            if kind == 'stepped/': return RATE
+            return out[n][0] / sizes[n.removeprefix(kind)] ** 0.5 if '/' in kind else out[n].abs().max()
+        errors = [(float((single[n] - out[n])[1 if '/' in kind else 0:].abs().max() / unit(n)), n) for n in out if n.startswith(kind)]
+        print(f'{kind} {len(errors)} tensors, single precision is off by %.1e in %s' % max(errors))
+    path = pathlib.Path(__file__).with_name(file)
+    save_file(out, path)
+    print('torch', torch.__version__, path.name, path.stat().st_size, 'bytes', 'loss', float(out['loss']))
