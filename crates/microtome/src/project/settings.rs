@@ -190,6 +190,9 @@ impl Settings {
             return refuse("tiles need a share of tissue from 0 to 1, and there must be some".into());
         }
         mpp.map(MicronsPerPixel::new).transpose()?;
+        if [self.encoder.batch, self.encoder.tiles_at_once].into_iter().flatten().any(|tiles| tiles < 2) {
+            return refuse("an encoder learns from two tiles at a time at least".into());
+        }
         if self.clusters.count == 0 || self.clusters.restarts == 0 || self.clusters.most_tiles == 0 {
             return refuse("clusters, restarts and tiles are 1 at least".into());
         }
