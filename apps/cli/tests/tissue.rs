@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::textures::{PICTURES, project, put_pictures, scores};
+use common::textures::{self, PICTURES, project, put_pictures, scores};
 use common::{Working, command, files_below, microtome, put, put_plain, refuse, succeed};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -126,10 +126,21 @@ fn new_names_cost_no_encoding_and_give_the_same_bytes() {
             "cluster,class,share\n0,fibres,0.9\n1,dots,1\n2,-,\n4,dots,0.8\n5,fibres,1\n",
         );
         succeed(folder, &["tissue", "name", "p", "--from", "names.csv"]);
-        // Kept numbers are used: others give other masks.
-        let untouched = findings(&kept);
         succeed(folder, &["tissue", "query", "p", "--method", method, "--out", "recalled"]);
-        assert!(findings(&kept) == untouched);
+        // Kept numbers are used: where they are others, so is the mask.
+        let cosines = kept.join("p0.zarr/cosines_00000/c/0/0/0");
+        let whole = std::fs::read(&cosines).unwrap();
+        let turned: Vec<u8> = whole
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .flat_map(|own| (-f32::from_le_bytes(*own)).to_le_bytes())
+            .collect();
+        std::fs::write(&cosines, turned).unwrap();
+        succeed(folder, &["tissue", "query", "p", "--method", method, "--out", "turned"]);
+        // What is damaged is seen again.
+        std::fs::write(&cosines, &whole[..7]).unwrap();
+        succeed(folder, &["tissue", "query", "p", "--method", method, "--out", "damaged"]);
         std::fs::remove_dir_all(folder.join("p/arrays/cosines")).unwrap();
         succeed(folder, &["tissue", "query", "p", "--method", method, "--out", "anew"]);
         // A dictionary knows the named clusters alone.
@@ -138,8 +149,9 @@ fn new_names_cost_no_encoding_and_give_the_same_bytes() {
         succeed(folder, &apply);
         let masks = |out: &str| findings(&folder.join(out).join("masks"));
         assert!(masks("recalled") == masks("anew") && masks("anew") == masks("applied"), "{method}");
-        assert!(masks("recalled") != masks("first"), "{method}");
-        for out in ["first", "recalled", "anew", "applied"] {
+        assert!(masks("recalled") != masks("first") && masks("turned") != masks("recalled"), "{method}");
+        assert!(masks("damaged") == masks("recalled"), "{method}");
+        for out in ["first", "recalled", "turned", "damaged", "anew", "applied"] {
             std::fs::remove_dir_all(folder.join(out)).unwrap();
         }
     }
@@ -180,17 +192,14 @@ fn clusters_are_split_and_merged_and_the_others_keep_their_names() {
     for (arguments, phrase) in [
         (["merge", "p", "--clusters", "1"], "cannot be merged"),
         (["merge", "p", "--clusters", "1,99"], "there is no cluster 99"),
-        (["split", "p", "--cluster", "3"], "has no tiles any more"),
+        (["split", "p", "--cluster", "3"], "has no tiles"),
         (["split", "p", "--cluster=1", "--into=9999"], "cannot be split into 9999"),
     ] {
         refuse_project(folder, &[&["tissue"], &arguments[..]].concat(), 2, phrase);
     }
-    refuse_project(
-        folder,
-        &["tissue", "name", "p", "--cluster", "2", "--class", "dots"],
-        2,
-        "no tiles any more",
-    );
+    refuse_project(folder, &["tissue", "name", "p", "--cluster", "2", "--class", "dots"], 2, "has no tiles");
+    // Clusters without tiles are passed over by an oracle.
+    succeed(folder, &["tissue", "name", "p", "--oracle", "masks"]);
     // The same command as before leaves all of it; the way back is said by name.
     let ended = succeed(folder, &["tissue", "cluster", "p", "--k", "6", "--restarts", "2"]);
     assert!(ended.stdout.contains("6 clusters"), "{ended:?}");
@@ -267,12 +276,52 @@ fn a_second_project_and_a_killed_one_give_the_same_bytes() {
 }
 
 #[test]
+fn windows_of_a_slide_that_are_encoded_are_not_encoded_again_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir_all(folder.join("pictures")).unwrap();
+    // Windows are 1,536 px wide.
+    let rgb = image::RgbImage::from_fn(6000, 700, |x, y| image::Rgb(textures::pixel(0, x % 256, y)));
+    rgb.save(folder.join("pictures/wide.png")).unwrap();
+    for project in ["p", "q"] {
+        succeed(folder, &["project", "init", project, "--classes", "a,b"]);
+        succeed(folder, &["project", "add", project, "pictures"]);
+        succeed(folder, &["tissue", "tile", project, "--side", "64", "--step", "64"]);
+        succeed(folder, &["tissue", "pretrain", project, "--encoder", "texture"]);
+    }
+    succeed(folder, &["tissue", "embed", "q"]);
+    let parts = folder.join("p/arrays/embeddings/wide.parts");
+    let kept = || {
+        let files = std::fs::read_dir(&parts).into_iter().flatten().flatten();
+        files.filter(|file| file.path().extension().is_some_and(|extension| extension == "f32")).count()
+    };
+    let working = Working::start(folder, &["tissue", "embed", "p"]);
+    let begun = Instant::now();
+    while kept() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no window was kept");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(working);
+    assert!((1..4).contains(&kept()), "{} of 4 windows were kept when it was killed", kept());
+    succeed(folder, &["tissue", "embed", "p"]);
+    assert!(!parts.exists());
+    let vectors = |project: &str| findings(&folder.join(project).join("arrays/embeddings"));
+    assert!(vectors("p") == vectors("q"));
+}
+
+#[test]
 fn what_is_done_is_not_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     project(folder);
     clustered(folder, &SMALL);
+    let settings = std::fs::read_to_string(folder.join("p/microtome.toml")).unwrap();
     let before = findings(&folder.join("p"));
+    // A batch in parts is another teaching.
+    let ended = succeed(folder, &[&SMALL[..], &["--tiles-at-once", "10"]].concat());
+    assert!(!ended.stdout.contains("which was there") && ended.stdout.contains("loss"), "{ended:?}");
+    put(folder, "p/microtome.toml", &settings);
+    clustered(folder, &SMALL);
     let ended = succeed(folder, &SMALL);
     assert!(ended.stdout.contains("which was there"), "{ended:?}");
     clustered(folder, &SMALL);
@@ -308,6 +357,12 @@ fn what_cannot_be_is_refused_and_leaves_the_project_as_it_is() {
     refuse_project_kind(folder, "nothing", "there is no encoder “nothing”");
     put(folder, "bad.safetensors", "no weights");
     refuse_project_kind(folder, "bad.safetensors", "not a readable safetensors model");
+    put(folder, "bad.pth", "no weights");
+    refuse_project_kind(folder, "bad.pth", "these weights of PyTorch cannot be read");
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/nets/tests/golden/tiny.pth");
+    refuse_project_kind(folder, tiny, "of no network that is known here");
+    let one = microtome(folder, &["tissue", "pretrain", "p", "--encoder", "small", "--tiles-at-once", "1"]);
+    assert!(one.code == 2 && one.stderr.contains("two tiles at a time"), "{one:?}");
     succeed(folder, &["tissue", "pretrain", "p", "--encoder", "texture"]);
     succeed(folder, &["tissue", "embed", "p"]);
     let ended = microtome(folder, &["tissue", "cluster", "p", "--k", "400"]);

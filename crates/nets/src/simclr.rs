@@ -27,6 +27,7 @@ use burn::tensor::{Tensor, TensorData, activation};
 use loss::nt_xent;
 use microtome_kernels::network::channels_last::Convolution;
 use microtome_vault::{Error, Result};
+use std::ops::Range;
 
 /// Values of a projection that views are compared by.
 const PROJECTED: usize = 128;
@@ -200,22 +201,25 @@ impl<'a> Training<'a> {
     fn cached_gradients(&self, views: &[f32], side_px: usize, at_once: usize) -> (f32, GradientsParams) {
         let own = 3 * side_px * side_px;
         let tiles = views.len() / (2 * own);
-        let parts: Vec<std::ops::Range<usize>> =
-            (0..tiles).step_by(at_once).map(|first| first..(first + at_once).min(tiles)).collect();
+        // Of nearly the same size: a last part of one tile would be no batch to normalise.
+        let count = tiles.div_ceil(at_once);
+        let parts: Vec<Range<usize>> =
+            (0..count).map(|part| part * tiles / count..(part + 1) * tiles / count).collect();
         // Both views of its tiles.
-        let part = |of: &std::ops::Range<usize>| -> Vec<f32> {
+        let part = |of: &Range<usize>| -> Vec<f32> {
             let (first, second) = views.split_at(tiles * own);
             [first, second].map(|half| &half[of.start * own..of.end * own]).concat()
         };
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        // Without a graph, which would keep what every layer gave.
-        let untracked = self.learner.clone().no_grad();
+        // Without a graph, which would keep what every layer gave. Clones share their running statistics, which are put back.
+        let (untracked, before) = (self.learner.clone().no_grad(), weights::collect(&self.learner));
         for of in &parts {
             let projected = floats(Self::projections_of(&untracked, part(of), side_px));
             let (left, right) = projected.split_at(of.len() * PROJECTED);
             first.extend_from_slice(left);
             second.extend_from_slice(right);
         }
+        weights::apply(self.learner.clone(), &before).expect("a network takes its own weights");
         first.append(&mut second);
         let data = TensorData::new(first, [2 * tiles, PROJECTED]);
         let projections = Tensor::<2>::from_data(data, &crate::device::training()).require_grad();
@@ -319,7 +323,20 @@ mod tests {
         let loss = nt_xent(training.project(views.clone(), 16), recipe.temperature);
         let value = floats(loss.clone())[0];
         let whole = GradientsParams::from_grads(loss.backward(), &training.learner);
+        let statistics = |training: &Training<'_>| -> Weights {
+            let all = weights::collect(&training.learner).into_iter();
+            all.filter(|tensor| tensor.name.contains("running_")).collect()
+        };
         let (found, parts) = training.cached_gradients(&views, 16, 4);
+        // The halves moved the statistics once each, and nothing else did.
+        let again = Training::new(&recipe, 3, None).unwrap();
+        let half = [first, second].concat();
+        (0..3).for_each(|time| drop(again.project(if time == 0 { views.clone() } else { half.clone() }, 16)));
+        for (own, wanted) in statistics(&training).iter().zip(&statistics(&again)) {
+            let error =
+                own.values.iter().zip(&wanted.values).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(error < 1e-5, "{}: {error:e}", own.name);
+        }
         assert!((found - value).abs() < 1e-5, "{found} {value}");
         let learner = &training.learner;
         let (output, stem) = (learner.projector.output.weight.id, learner.encoder.conv1.weight.id);

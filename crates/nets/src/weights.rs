@@ -2,6 +2,7 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
+use half::{bf16, f16};
 use microtome_vault::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -177,21 +178,39 @@ pub fn from_safetensors_except(
     let mut weights: Weights = tensors
         .iter()
         .filter(|(name, _)| !leave_out(name))
-        .map(|(name, view)| match view.dtype() {
-            Dtype::F32 => Ok(NamedTensor {
+        .map(|(name, view)| {
+            match view.dtype() {
+                Dtype::F32 => {
+                    Ok(view.data().as_chunks().0.iter().map(|own| f32::from_le_bytes(*own)).collect())
+                }
+                Dtype::F16 => Ok(view
+                    .data()
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|own| f16::from_le_bytes(*own).to_f32())
+                    .collect()),
+                Dtype::BF16 => Ok(view
+                    .data()
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|own| bf16::from_le_bytes(*own).to_f32())
+                    .collect()),
+                Dtype::F64 => {
+                    Ok(view.data().as_chunks().0.iter().map(|own| f64::from_le_bytes(*own) as f32).collect())
+                }
+                other => Err(broken(format!("tensor “{name}” is of type {other:?}, not of real numbers"))),
+            }
+            .map(|values| NamedTensor {
                 name: name.to_owned(),
                 shape: view.shape().to_vec(),
-                values: view.data().chunks_exact(4).map(little_endian).collect(),
-            }),
-            other => Err(broken(format!("tensor “{name}” is of type {other:?}, not F32"))),
+                values,
+            })
         })
         .collect::<Result<_>>()?;
     weights.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((weights, texts))
-}
-
-fn little_endian(bytes: &[u8]) -> f32 {
-    f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ thread_local! {
     static IS_FOREIGN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What the call gives; none when it panicked. Only calls to others go through here, so that our own panics stay visible.
+/// What the call gives; none when it panicked. Only calls to others go through here, with what little is around them, so that our own
+/// panics stay visible.
 pub fn call<T>(call: impl FnOnce() -> T) -> Option<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {

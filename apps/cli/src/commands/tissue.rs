@@ -8,7 +8,7 @@ use microtome::metrics::tissue::oracle::{self, OracleSettings};
 use microtome::metrics::tissue::{evaluation, text};
 use microtome::project::Project;
 use microtome::project::database::{Naming, Origin};
-use microtome::project::settings::Settings;
+use microtome::project::settings::{Encoder as EncoderSettings, Settings};
 use microtome::tissue::masks::{Answered, answer};
 use microtome::tissue::{
     advice, asked, clusters, embed, exchange, map, names, pretrain, query, sheets, status, tiles,
@@ -56,7 +56,9 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             set(&mut tiles.named_px, named);
             set(&mut tiles.least_tissue, least_tissue);
             tiles.mpp = mpp.or(tiles.mpp);
-            tiles.imported = None;
+            if tiles.imported.take().is_some() {
+                settings.encoder.kind = EncoderSettings::default().kind;
+            }
             let open = open.with_settings(settings)?;
             let found = with_project(&open, budget, |context| tiles::tile(&open, context))?;
             open.keep_settings()?;

@@ -15,7 +15,7 @@ fn is_dotted(picture: usize, x: u32, y: u32) -> bool {
 }
 
 /// A pixel: pink with fibres on the left, violet dots as of nuclei on the right, and noise.
-fn pixel(picture: usize, x: u32, y: u32) -> [u8; 3] {
+pub(crate) fn pixel(picture: usize, x: u32, y: u32) -> [u8; 3] {
     let mixed =
         (x.wrapping_mul(73_856_093) ^ y.wrapping_mul(19_349_663) ^ (picture as u32).wrapping_mul(83_492_791))
             .wrapping_mul(2_654_435_761);

@@ -40,10 +40,7 @@ pub fn settings(project: &Project, source: &Source) -> Result<Settings> {
     }
     let mut settings = project.settings.clone();
     settings.tiles.imported = Some(Imported { from: source.folder.clone(), sha256: key.finish() });
-    settings.tiles.mpp = None;
-    settings.tiles.named_px = settings.tiles.side_px;
-    settings.encoder =
-        crate::project::settings::Encoder { kind: imported::KIND.to_owned(), ..Default::default() };
+    settings.encoder.kind = imported::KIND.to_owned();
     Ok(settings)
 }
 
@@ -65,7 +62,8 @@ pub fn import(project: &Project, source: &Source, context: &Context<'_>) -> Resu
     let Some(imported) = &project.settings.tiles.imported else {
         return Err(Error::bug("vectors are imported into a project that does not ask for it"));
     };
-    let (mut sums, mut tiles, mut lists) = (Vec::<f64>::new(), 0, Vec::new());
+    // All files are read before anything is written: one that is damaged leaves the project as it was.
+    let (mut sums, mut tiles, mut found) = (Vec::<f64>::new(), 0, Vec::new());
     context.progress().begin("reading vectors", slides.len());
     for (done, slide) in slides.iter().enumerate() {
         context.check_cancelled()?;
@@ -75,13 +73,16 @@ pub fn import(project: &Project, source: &Source, context: &Context<'_>) -> Resu
             sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += f64::from(*value));
         }
         tiles += features.corners_in_level0.len();
-        let side = features.side_in_level0_px;
-        lists.push(tiles::import(project, slide, features.corners_in_level0, side, context)?);
+        found.push((features.corners_in_level0, features.side_in_level0_px));
         context.progress().advance(done + 1, &slide.name);
     }
     context.progress().end();
     if tiles == 0 {
         return Err(Error::input("the files have no tiles").at(&source.folder));
+    }
+    let mut lists = Vec::new();
+    for (slide, (corners, side)) in slides.iter().zip(found) {
+        lists.push(tiles::import(project, slide, corners, side, context)?);
     }
     let centre = sums.iter().map(|sum| (sum / tiles as f64) as f32).collect();
     let encoder = pretrain::import(project, &imported.sha256, centre)?;
@@ -121,9 +122,17 @@ fn read(slide: &ProjectSlide, source: &Source, before: usize, context: &Context<
 /// Writes a file for each slide into a folder; gives how many there are.
 ///
 /// # Errors
-/// `Usage` when embeddings are missing; `Io` when the disk refuses; `Cancelled`.
+/// `Usage` when embeddings are missing, or a file is there: it may be what vectors were imported from; `Io` when the disk refuses; `Cancelled`.
 pub fn export(project: &Project, encoder: &Encoder, folder: &Path, context: &Context<'_>) -> Result<usize> {
     let slides = project.slides()?;
+    for slide in &slides {
+        let path = file_in(folder, &slide.name, "h5")?;
+        if path.exists() {
+            return Err(Error::usage("there is a file already, and it may hold more than this would write")
+                .advise("name another folder")
+                .at(path));
+        }
+    }
     disk::create_folder_all(folder)?;
     context.progress().begin("writing vectors", slides.len());
     let mut written = 0;

@@ -42,7 +42,11 @@ impl Features {
             let features = dataset(&file, "features")?;
             let (tiles, dimensions) = extents(&coords.shape(), &features.shape())?;
             // As it lies in the file, and once more in our numbers.
-            budget.grant("the vectors of this file", tiles as u64, 12 * dimensions as u64 + 32)?;
+            budget.grant(
+                "the vectors of this file",
+                tiles as u64,
+                20u64.saturating_mul(dimensions as u64 + 4),
+            )?;
             let side = side_in_level0_px.map_or_else(|| side_of(&coords, slide), Ok)?;
             let corners = integers(&coords)?.as_chunks::<2>().0.to_vec();
             let vectors = floats(&features)?;

@@ -22,6 +22,8 @@ use std::path::PathBuf;
 const PERPLEXITY: f32 = 30.0;
 /// Neighbours that are looked at: those beyond weigh next to nothing.
 const NEIGHBOURS: usize = 90;
+/// Tiles that a map has at least: each needs neighbours, three for a perplexity of 1.
+const FEWEST: usize = 4;
 /// Steps of the fit.
 const EPOCHS: usize = 500;
 /// How much farther away things may be taken together; Barnes & Hut's θ.
@@ -67,8 +69,8 @@ pub fn map(
     let all = Embeddings::of(project, encoder, context)?.read(encoder, encoder.level(), context)?;
     let points = Points::new(&all, clusters.dimensions);
     let count = points.len().min(most);
-    if count < 3 {
-        return Err(Error::usage(format!("{count} tiles make no map")).advise("it takes three at least"));
+    if count < FEWEST {
+        return Err(Error::usage(format!("{count} tiles make no map")).advise(format!("it takes {FEWEST}")));
     }
     let chosen: Vec<usize> = (0..count).map(|index| index * points.len() / count).collect();
     let vectors: Vec<f32> = chosen.iter().flat_map(|tile| points.get(*tile)).copied().collect();
@@ -266,6 +268,14 @@ mod tests {
         };
         let right = (0..places.len()).filter(|own| nearest(*own).unwrap() % 3 == own % 3).count();
         assert_eq!(right, places.len());
+    }
+
+    #[test]
+    fn the_smallest_map_is_drawn() {
+        let (values, cancelled) = (groups(), AtomicBool::new(false));
+        let context = Context::new(1, Budget::DEFAULT, &Silent, &cancelled);
+        let places = fitted(Points::new(&values[..4 * FEWEST], 4), &context).unwrap();
+        assert!(places.len() == FEWEST && places.iter().flatten().all(|side| side.is_finite()));
     }
 
     #[test]

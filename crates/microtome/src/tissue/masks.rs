@@ -100,6 +100,7 @@ fn key_of(dictionary: &str, slide: &Asked, settings: &QuerySettings) -> String {
         .with("dictionary", dictionary)
         .with("slide", &slide.sha256)
         .with("mpp", slide.mpp.map_or(String::new(), |mpp| mpp.microns().to_string()))
+        .with("tiles", slide.imported.as_ref().map_or("", |own| own.list.key.as_str()))
         .with("settings", format!("{settings:?}"))
         .finish()
 }
@@ -130,6 +131,9 @@ fn one(
     let view = tiles::view(&slide, asked.mpp, &dictionary.tiles)?;
     let places = match &asked.imported {
         Some(tiles) => imported::ask(dictionary, &view, tiles, settings, context)?,
+        None if dictionary.encoder.is_imported() && inquiry.kept.is_some() => {
+            return Err(Error::input("no tiles of this slide were imported").at(&asked.path));
+        }
         None => seen_places(inquiry, asked, &slide, &view, settings, context)?,
     };
     let mut warnings = slide.warnings.clone();

@@ -22,6 +22,7 @@ pub mod map;
 pub mod masks;
 pub mod names;
 pub mod overlay;
+pub mod pictures;
 pub mod pretrain;
 pub mod query;
 pub mod regions;

@@ -1,6 +1,6 @@
 //! The project's encoder: taught on its tiles without labels, or taken from a file, and fitted to its tissue.
 
-use super::embed::{TileReading, vectors};
+use super::embed::{Seeing, TileReading};
 use super::encoder::file::EncoderParts;
 use super::encoder::network::Input;
 use super::encoder::projection::Projection;
@@ -425,7 +425,7 @@ impl School<'_> {
         let view = tiles::view(&open, slide.mpp, settings)?;
         let look = Look::of(&view, &list.corners_px, list.side_px, self.context)?;
         let reading = TileReading { corners_px: &corners, side_px: list.side_px, named_px: list.named_px };
-        vectors(encoder, &view, &look, reading, level, self.context)
+        Seeing { encoder, view: &view, look: &look, reading, level }.vectors(None, self.context)
     }
 }
 

@@ -21,7 +21,7 @@ use super::look::Look;
 use crate::context::Context;
 use crate::project::settings::IGNORED;
 use crate::slides::view::View;
-use kept::{Keeper, Recollection};
+use kept::{Expected, Keeper, Recollection};
 use microtome_kernels::Size;
 use microtome_slide::TissueMask;
 use microtome_vault::{Error, Result};
@@ -169,15 +169,20 @@ pub fn ask(question: &Question<'_>, keeper: Option<&Keeper<'_>>, context: &Conte
             continue;
         }
         let place = CellPlace { level: settings.level, corner_px, size: cells, border: 0, shift_px: [0; 2] };
+        let centroids = seen::compared_with(question, keeper);
         let answer = match settings.method {
             Method::Cluster => paper::cluster(question, place, number, context)?,
             Method::Direct => {
-                let seen = recollection.see(number, || paper::seen(question, keeper, place, context))?;
+                let expected = Expected { size: cells, centroids, alike: 0 };
+                let seen =
+                    recollection.see(number, expected, || paper::seen(question, keeper, place, context))?;
                 paper::direct(question, keeper, &seen)
             }
             Method::Fine => {
-                let seen =
-                    recollection.see(number, || fine::seen(question, keeper, place, number, context))?;
+                let size = fine::extent(question, cells);
+                let expected = Expected { size, centroids, alike: size.area_px() };
+                let look = || fine::seen(question, keeper, place, number, context);
+                let seen = recollection.see(number, expected, look)?;
                 fine::decided(question, keeper, place, &seen)
             }
         };

@@ -2,7 +2,7 @@
 
 use super::clusters::Clusters;
 use super::names::Shown;
-use super::tiles;
+use super::pictures;
 use crate::context::Context;
 use crate::export::png::{Samples, png_bytes};
 use crate::project::Project;
@@ -11,12 +11,8 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use microtome_kernels::Size;
-use microtome_kernels::resample::downsample_area;
 use microtome_vault::disk::AtomicFolder;
 use microtome_vault::{Budget, Error, Result, disk};
-use rayon::prelude::*;
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Tiles in a row of a sheet.
@@ -25,6 +21,8 @@ const ACROSS: usize = 5;
 const GAP_PX: usize = 6;
 /// The line around what a name is about.
 const LINE: [u8; 3] = [0, 0, 0];
+/// Folders of the same clusters that are kept beside each other.
+const MOST_ASIDE: usize = 1000;
 /// Digits of the clusters' key that name an old folder.
 const KEY_DIGITS: usize = 8;
 
@@ -61,7 +59,10 @@ pub fn write(project: &Project, clusters: &Clusters, shown: Shown, context: &Con
     let namings = project.database.namings(&clusters.key)?;
     let folder = AtomicFolder::create(&path)?;
     let side_px = project.settings.tiles.side_px;
-    let named_px = project.settings.tiles.named_px;
+    let named_px = match project.settings.tiles.imported {
+        Some(_) => side_px,
+        None => project.settings.tiles.named_px,
+    };
     let mut rows = Vec::new();
     let mut table = csv::Writer::from_writer(Vec::new());
     let failed = |error: csv::Error| Error::bug(format!("the table cannot be written ({error})"));
@@ -125,9 +126,13 @@ fn put_aside(path: &std::path::Path, clusters: &Clusters) -> Result<()> {
         return Ok(());
     }
     let digits: String = own.chars().filter(char::is_ascii_hexdigit).take(KEY_DIGITS).collect();
-    let aside = path.with_file_name(format!("clusters-{digits}"));
-    disk::remove_folder_all(&aside)?;
-    disk::rename(path, &aside)
+    // One that is there may hold names that a person wrote.
+    let names = std::iter::once(String::new()).chain((2..).map(|number| format!("-{number}")));
+    let aside = names.map(|number| path.with_file_name(format!("clusters-{digits}{number}")));
+    let free = aside.take(MOST_ASIDE).find(|aside| !aside.exists());
+    let free =
+        free.ok_or_else(|| Error::usage("too many old pictures of clusters lie beside each other").at(path))?;
+    disk::rename(path, &free)
 }
 
 fn said(naming: Option<&Naming>) -> (String, String) {
@@ -138,58 +143,25 @@ fn said(naming: Option<&Naming>) -> (String, String) {
     }
 }
 
-/// The shown tiles of each cluster; each slide is opened once.
+/// The shown tiles of each cluster.
 fn tiles_of(
     project: &Project,
     clusters: &Clusters,
     shown: Shown,
     context: &Context<'_>,
 ) -> Result<Vec<Vec<Vec<u8>>>> {
-    let slides = project.slides()?;
     let chosen: Vec<Vec<usize>> =
         (0..clusters.count()).map(|cluster| shown.of(&clusters.tiles_by_nearness(cluster))).collect();
-    let mut of_slide: BTreeMap<usize, Vec<(usize, usize, usize)>> = BTreeMap::new();
-    for (cluster, tiles) in chosen.iter().enumerate() {
-        for (place, tile) in tiles.iter().enumerate() {
-            let (slide, number) = clusters.place_of(*tile);
-            of_slide.entry(slide).or_default().push((cluster, place, number));
-        }
-    }
     let mut pictures: Vec<Vec<Vec<u8>>> = chosen.iter().map(|tiles| vec![Vec::new(); tiles.len()]).collect();
-    let shown = Size::new(project.settings.tiles.side_px, project.settings.tiles.side_px);
-    context.progress().begin("pictures of the clusters", of_slide.len());
-    for (done, (slide, wanted)) in of_slide.into_iter().enumerate() {
-        context.check_cancelled()?;
-        let Some(slide) = slides.get(slide) else { continue };
-        let Some(list) = tiles::read(project, slide, context)? else { continue };
-        let open = slide.open(context)?;
-        let view = tiles::view(&open, slide.mpp, &project.settings.tiles)?;
-        let read = |(cluster, place, number): &(usize, usize, usize)| -> Result<(usize, usize, Vec<u8>)> {
-            let corner = list.corners_px.get(*number).copied().unwrap_or_default();
-            let rgb = view.region(corner, Size::new(list.side_px, list.side_px), context.budget)?.rgb;
-            Ok((*cluster, *place, in_size(rgb, list.side_px, shown)))
-        };
-        for (cluster, place, rgb) in wanted.par_iter().map(read).collect::<Result<Vec<_>>>()? {
-            pictures[cluster][place] = rgb;
-        }
-        context.progress().advance(done + 1, "");
+    let places = |(cluster, tiles): (usize, Vec<usize>)| {
+        tiles.into_iter().enumerate().map(move |(place, tile)| (tile, (cluster, place)))
+    };
+    let wanted = chosen.into_iter().enumerate().flat_map(places);
+    let side_px = project.settings.tiles.side_px;
+    for ((cluster, place), rgb) in pictures::read(project, clusters, wanted, side_px, context)? {
+        pictures[cluster][place] = rgb;
     }
-    context.progress().end();
     Ok(pictures)
-}
-
-/// A square picture in another size: imported tiles have sides of their own.
-fn in_size(rgb: Vec<u8>, side_px: usize, shown: Size) -> Vec<u8> {
-    match side_px.cmp(&shown.width_px) {
-        Ordering::Equal => rgb,
-        Ordering::Greater => downsample_area(&rgb, Size::new(side_px, side_px), shown),
-        Ordering::Less => {
-            let place = |at: usize| at * side_px / shown.width_px;
-            let pixels = (0..shown.area_px())
-                .map(|at| 3 * (place(at / shown.width_px) * side_px + place(at % shown.width_px)));
-            pixels.flat_map(|at| [rgb[at], rgb[at + 1], rgb[at + 2]]).collect()
-        }
-    }
 }
 
 /// Tiles side by side, with a line around what a name is about.

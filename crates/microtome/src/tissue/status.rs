@@ -39,7 +39,7 @@ pub fn status(project: &Project, context: &Context<'_>) -> Result<Status> {
     let count: usize = listed.iter().map(|list| list.corners_px.len()).sum();
     lines.push(("tiles", format!("{count} of {} of {} slides", listed.len(), slides.len())));
     if listed.len() < slides.len() {
-        then(format!("microtome tissue tile {root}"));
+        then(tiles::command(project));
     }
     let owned: Vec<TileList> = listed.into_iter().cloned().collect();
     let encoder = pretrain::encoder(project).ok();

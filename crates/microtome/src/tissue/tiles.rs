@@ -57,12 +57,23 @@ fn key_of(slide: &ProjectSlide, settings: &Tiles) -> String {
         .finish()
 }
 
+/// The command that lists the project's tiles.
+pub fn command(project: &Project) -> String {
+    let root = project.root.display();
+    match &project.settings.tiles.imported {
+        None => format!("microtome tissue tile {root}"),
+        Some(imported) => format!("microtome tissue import {root} {}", imported.from.display()),
+    }
+}
+
 /// The view of a slide that tiles are cut from.
 ///
 /// # Errors
 /// `Usage` when a resolution is asked for that the slide does not have.
 pub fn view<'a>(slide: &'a Slide, mpp: Option<MicronsPerPixel>, settings: &Tiles) -> Result<View<'a>> {
-    let wanted = settings.mpp.map(MicronsPerPixel::new).transpose()?;
+    // Imported tiles are in pixels of level 0.
+    let wanted = settings.mpp.filter(|_| settings.imported.is_none());
+    let wanted = wanted.map(MicronsPerPixel::new).transpose()?;
     View::of(slide, mpp.or(slide.mpp), wanted)
         .map_err(|error| error.advise("name a coarser resolution, or none, with --mpp"))
 }

@@ -53,16 +53,28 @@ fn renamed(weights: Weights) -> Weights {
 
 /// The tensors of the network within a checkpoint that holds more, such as `state_dict.module.encoder.conv1.weight` beside a
 /// projector: those beside the first layer, under their names from there on.
-fn within(weights: Weights) -> Weights {
+///
+/// # Errors
+/// `Input` when several networks could be meant.
+fn within(weights: Weights) -> Result<Weights> {
     let leading = |tensor: &NamedTensor| tensor.name.strip_suffix(STEM).map(str::to_owned);
     let is_first = |leading: &String| !leading.contains("layer");
-    let shortest = weights.iter().filter_map(leading).filter(is_first).min_by_key(String::len);
-    let Some(leading) = shortest.filter(|leading| !leading.is_empty()) else { return weights };
+    let mut all: Vec<String> = weights.iter().filter_map(leading).filter(is_first).collect();
+    all.sort_by_key(String::len);
+    let leading = match &all[..] {
+        [] => return Ok(weights),
+        [leading, ..] if leading.is_empty() => return Ok(weights),
+        [first, second, ..] if first.len() == second.len() => {
+            return Err(Error::input(format!("the file holds two networks, {first}* and {second}*"))
+                .advise("save the one that is meant alone, as with torch.save(network.state_dict(), FILE)"));
+        }
+        [leading, ..] => leading.clone(),
+    };
     let own = |tensor: NamedTensor| {
         let name = tensor.name.strip_prefix(&leading).filter(|name| is_of_body(name))?.to_owned();
         Some(NamedTensor { name, ..tensor })
     };
-    weights.into_iter().filter_map(own).collect()
+    Ok(weights.into_iter().filter_map(own).collect())
 }
 
 /// Whether a name is that of a layer before the head.
@@ -75,7 +87,7 @@ fn is_of_body(name: &str) -> bool {
 /// # Errors
 /// `Input` when they are of no network that is known.
 pub fn recognised(weights: Weights) -> Result<(Architecture, Weights)> {
-    let mut weights = renamed(within(weights));
+    let mut weights = renamed(within(weights)?);
     weights.retain(|tensor| !tensor.name.starts_with(HEAD));
     let is_of = |architecture: &Architecture| {
         let body = body(*architecture);
@@ -219,6 +231,15 @@ mod tests {
         nested.push(tensor(("state_dict.module.encoder.fc.weight".to_owned(), vec![4, 4])));
         nested.push(tensor(("optimizer.state.0.exp_avg".to_owned(), vec![3])));
         assert_eq!(recognised(nested).unwrap(), (own, weights));
+        let two: Weights = ["encoder_k.", "encoder_q."]
+            .into_iter()
+            .flat_map(|lead| {
+                plain
+                    .iter()
+                    .map(move |own| NamedTensor { name: format!("{lead}{}", own.name), ..own.clone() })
+            })
+            .collect();
+        assert!(recognised(two).unwrap_err().to_string().contains("two networks"));
         let mut odd = plain;
         odd.push(tensor(("decoder.weight".to_owned(), vec![2])));
         assert!(recognised(odd).is_err(), "what has no place is not passed over");

@@ -59,7 +59,7 @@ pub fn names(
             .advise(format!("run `microtome tissue cluster {}` again", project.root.display())));
     }
     let mut namings = Vec::new();
-    for cluster in 0..clusters.count() {
+    for cluster in (0..clusters.count()).filter(|cluster| clusters.quality[*cluster].tiles > 0) {
         let shown = settings.shown.of(&clusters.tiles_by_nearness(cluster));
         let mut counts = vec![0usize; classes];
         for class in shown.iter().map(|tile| of_tile[*tile]).filter(|class| *class != IGNORED) {

@@ -153,6 +153,9 @@ fn finish(
     namings.retain(|naming| !changed.contains(&naming.cluster));
     namings.extend(name);
     clusters.key = key.with("of", &clusters.key).finish();
+    // The same edit, undone and done again, finds the names that were given after it.
+    let there = project.database.namings(&clusters.key)?;
+    namings.retain(|naming| there.iter().all(|own| own.cluster != naming.cluster));
     // First: names of clusters that are not there yet do no harm.
     project.database.name(&clusters.key, who, &namings)?;
     file::write(project, &clusters)?;
@@ -170,8 +173,8 @@ impl Clusters {
                         .advise(format!("clusters are 0 to {}", self.count() - 1)));
                 }
                 Some(quality) if quality.tiles == 0 => {
-                    return Err(Error::usage(format!("cluster {number} has no tiles any more"))
-                        .advise("it was merged with another; name that one"));
+                    return Err(Error::usage(format!("cluster {number} has no tiles"))
+                        .advise("if it was merged with another, name that one"));
                 }
                 Some(_) => {}
             }

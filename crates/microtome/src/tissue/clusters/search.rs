@@ -66,9 +66,9 @@ pub(in crate::tissue) fn stability(
     seed: u64,
     context: &Context<'_>,
 ) -> Result<Vec<f64>> {
-    let sample = sample(points, most);
-    let sample = Points::new(&sample, points.dimensions());
     let count = found.centroids.len() / points.dimensions();
+    let sample = sample(points, most.max(count));
+    let sample = Points::new(&sample, points.dimensions());
     let own = nearest(sample, &found.centroids);
     let settings = Settings { clusters: count, most_iterations: MOST_ITERATIONS / 4, is_spherical: true };
     let mut sums = vec![0.0; count];

@@ -9,7 +9,7 @@ const LARGEST: Budget = Budget::of_bytes(1 << 30);
 const KEY: &str = "key.txt";
 
 /// A folder with a file for each part that is done.
-pub(super) struct Parts {
+pub struct Parts {
     folder: PathBuf,
     key: String,
 }

@@ -8,7 +8,7 @@ use super::texture::Texture;
 use super::{Backbone, Encoder, Reading};
 use microtome_nets::resnet::names::{our_name, recognised, to_torchvision};
 use microtome_nets::resnet::{Architecture, FoldedResNet};
-use microtome_nets::weights::{NamedTensor, Weights, from_safetensors, named, to_safetensors};
+use microtome_nets::weights::{NamedTensor, Weights, from_safetensors_except, named, to_safetensors};
 use microtome_vault::checksum::sha256_hex;
 use microtome_vault::{Error, Result};
 use serde_json::{Value, json};
@@ -76,7 +76,8 @@ impl EncoderParts {
     /// # Errors
     /// `Input` when it is no encoder, or of a newer version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (tensors, texts) = from_safetensors(bytes)?;
+        // Counters of batches, which others' files have, are whole numbers that nothing needs.
+        let (tensors, texts) = from_safetensors_except(bytes, |name| name.ends_with(".num_batches_tracked"))?;
         let (projections, weights): (Weights, Weights) =
             tensors.into_iter().partition(|tensor| tensor.name.starts_with(PROJECTION));
         let Some(text) = texts.get(RECORD) else {

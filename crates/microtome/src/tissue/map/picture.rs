@@ -6,11 +6,9 @@ use crate::export::png::{Samples, png_bytes};
 use crate::project::Project;
 use crate::project::database::Naming;
 use crate::tissue::clusters::Clusters;
-use crate::tissue::tiles;
+use crate::tissue::pictures;
 use microtome_kernels::Size;
-use microtome_kernels::resample::downsample_area;
 use microtome_vault::Result;
-use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Side of the map of points.
@@ -115,37 +113,14 @@ pub(super) fn tiles(
             *best = (distance, place.tile);
         }
     }
-    let mut of_slide: BTreeMap<usize, Vec<(usize, Cell)>> = BTreeMap::new();
-    for (cell, (_, tile)) in of_cell {
-        let (slide, number) = clusters.place_of(tile);
-        of_slide.entry(slide).or_default().push((number, cell));
-    }
-    let side = PICTURES * PICTURE_PX;
-    let size = Size::new(side, side);
+    let size = Size::new(PICTURES * PICTURE_PX, PICTURES * PICTURE_PX);
     let mut rgb = vec![255u8; 3 * size.area_px()];
-    let slides = project.slides()?;
-    context.progress().begin("pictures of the map", of_slide.len());
-    for (done, (slide, wanted)) in of_slide.into_iter().enumerate() {
-        context.check_cancelled()?;
-        let Some(slide) = slides.get(slide) else { continue };
-        let Some(list) = tiles::read(project, slide, context)? else { continue };
-        let open = slide.open(context)?;
-        let view = tiles::view(&open, slide.mpp, &project.settings.tiles)?;
-        let (from, to) = (Size::new(list.side_px, list.side_px), Size::new(PICTURE_PX, PICTURE_PX));
-        let read = |(number, cell): &(usize, Cell)| -> Result<(Cell, Vec<u8>)> {
-            let corner = list.corners_px.get(*number).copied().unwrap_or_default();
-            let tile = view.region(corner, from, context.budget)?.rgb;
-            Ok((*cell, if list.side_px > PICTURE_PX { downsample_area(&tile, from, to) } else { tile }))
-        };
-        for ((column, row), tile) in wanted.par_iter().map(read).collect::<Result<Vec<_>>>()? {
-            let own = list.side_px.min(PICTURE_PX);
-            for (y, line) in tile.chunks_exact(3 * own).enumerate() {
-                rgb[3 * size.index(column * PICTURE_PX, row * PICTURE_PX + y)..][..3 * own]
-                    .copy_from_slice(line);
-            }
+    let wanted = of_cell.into_iter().map(|(cell, (_, tile))| (tile, cell));
+    for ((column, row), tile) in pictures::read(project, clusters, wanted, PICTURE_PX, context)? {
+        for (y, line) in tile.chunks_exact(3 * PICTURE_PX).enumerate() {
+            let at = size.index(column * PICTURE_PX, row * PICTURE_PX + y);
+            rgb[3 * at..][..3 * PICTURE_PX].copy_from_slice(line);
         }
-        context.progress().advance(done + 1, &slide.name);
     }
-    context.progress().end();
     png_bytes(size, Samples::Rgb8(&rgb))
 }

@@ -60,6 +60,13 @@ impl Extents {
     }
 }
 
+/// Columns and rows of what the fine query sees of a window and around it.
+pub(super) fn extent(question: &Question<'_>, window: Size) -> Size {
+    let extents = Extents::of(question);
+    let side = |cells: usize| (cells + 2 * extents.border) * extents.finer - 2 * extents.averaged;
+    Size::new(side(window.width_px), side(window.height_px))
+}
+
 /// What the fine query sees of a window and around it.
 pub(super) fn seen(
     question: &Question<'_>,

@@ -8,7 +8,7 @@ use super::{Method, Question};
 use crate::arrays::{Group, GroupWriter};
 use crate::project::key::Key;
 use microtome_kernels::Size;
-use microtome_vault::{Budget, Error, Result, disk};
+use microtome_vault::{Budget, Result, disk};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +31,23 @@ pub struct Keeper<'a> {
     pub key: String,
     /// All centroids of the clusters by level.
     pub centroids: &'a BTreeMap<usize, Vec<f32>>,
+}
+
+/// What is seen of a window, in numbers.
+#[derive(Clone, Copy)]
+pub(super) struct Expected {
+    /// Columns and rows of cells.
+    pub(super) size: Size,
+    /// Centroids that they are compared with.
+    pub(super) centroids: usize,
+    /// Cells of which is known which are alike.
+    pub(super) alike: usize,
+}
+
+impl Expected {
+    fn shape(self) -> [usize; 3] {
+        [self.size.height_px, self.size.width_px, self.centroids]
+    }
 }
 
 /// What was seen, or will have been.
@@ -66,18 +83,27 @@ impl Recollection {
     }
 
     /// What is known of a window, or what `look` sees.
-    pub(super) fn see(&self, window: usize, look: impl FnOnce() -> Result<Seen>) -> Result<Seen> {
+    pub(super) fn see(
+        &self,
+        window: usize,
+        expected: Expected,
+        look: impl FnOnce() -> Result<Seen>,
+    ) -> Result<Seen> {
         let [cosines, alike] = ["cosines", "alike"].map(|name| format!("{name}_{window:05}"));
         match self {
             Self::None => look(),
             Self::There(group) => {
-                let cosines = group.read::<f32>(&cosines, LARGEST_WINDOW)?;
-                let [height, width, _] = cosines.shape[..] else {
-                    return Err(Error::input("what was seen of a slide is damaged")
-                        .advise("remove the folder arrays/cosines of the project and query again"));
-                };
-                let alike = group.read::<u32>(&alike, LARGEST_WINDOW)?.values;
-                Ok(Seen { size: Size::new(width, height), cosines: cosines.values, alike })
+                let read = group.read::<f32>(&cosines, LARGEST_WINDOW);
+                let both = read.and_then(|cosines| Ok((cosines, group.read::<u32>(&alike, LARGEST_WINDOW)?)));
+                match both {
+                    Ok((cosines, alike))
+                        if cosines.shape == expected.shape() && alike.values.len() == expected.alike =>
+                    {
+                        Ok(Seen { size: expected.size, cosines: cosines.values, alike: alike.values })
+                    }
+                    // What is damaged or missing is seen again.
+                    _ => look(),
+                }
             }
             Self::Writing(group, _) => {
                 let seen = look()?;

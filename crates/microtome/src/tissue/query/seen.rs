@@ -41,6 +41,12 @@ impl Seen {
     }
 }
 
+/// How many centroids cells are compared with.
+pub(super) fn compared_with(question: &Question<'_>, keeper: Option<&Keeper<'_>>) -> usize {
+    let dimensions = question.dictionary.encoder.dimensions(question.settings.level);
+    centroids(question, keeper).len() / dimensions.max(1)
+}
+
 /// What cells are compared with: all clusters of a project, or what a dictionary has of them.
 fn centroids<'a>(question: &'a Question<'_>, keeper: Option<&'a Keeper<'_>>) -> &'a [f32] {
     let level = question.settings.level;
