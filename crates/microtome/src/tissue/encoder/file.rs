@@ -239,6 +239,23 @@ mod tests {
         let bytes = to_safetensors(&untrained(&recipe, 1), &BTreeMap::new()).unwrap();
         let encoder = Encoder::from_bytes(&bytes).unwrap();
         assert_eq!((encoder.kind.as_str(), encoder.levels()), ("resnet18", vec![2, 3, 4]));
+        // As others write them: with counters of batches, and in half the width.
+        let mut half = Vec::new();
+        let mut header = serde_json::Map::new();
+        for tensor in untrained(&recipe, 1) {
+            let begin = half.len();
+            half.extend(tensor.values.iter().flat_map(|_| [0x00, 0x34]));
+            let entry = json!({"dtype": "F16", "shape": tensor.shape, "data_offsets": [begin, half.len()]});
+            header.insert(tensor.name, entry);
+        }
+        let end = half.len();
+        half.extend(7i64.to_le_bytes());
+        let counter = json!({"dtype": "I64", "shape": [], "data_offsets": [end, end + 8]});
+        header.insert("bn1.num_batches_tracked".to_owned(), counter);
+        let header = serde_json::to_vec(&header).unwrap();
+        let file = [&(header.len() as u64).to_le_bytes()[..], &header, &half].concat();
+        let parts = EncoderParts::from_bytes(&file).unwrap();
+        assert!(parts.weights.iter().all(|tensor| tensor.values.iter().all(|value| *value == 0.25)));
         assert!(Encoder::from_bytes(b"nothing").is_err());
         let newer = BTreeMap::from([(RECORD.to_owned(), json!({"version": 9}).to_string())]);
         assert!(EncoderParts::from_bytes(&to_safetensors(&[], &newer).unwrap()).is_err());
