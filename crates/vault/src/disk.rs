@@ -484,6 +484,17 @@ pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
         .map_err(|error| Error::io("renaming", &error).at(from))
 }
 
+/// Bytes of the files in a folder and below it; what cannot be looked at counts as nothing.
+pub fn size_of_folder(folder: impl AsRef<Path>) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => size_of_folder(entry.path()),
+        Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |metadata| metadata.len()),
+        _ => 0,
+    };
+    entries.map(size).sum()
+}
+
 /// Removes the temporary files that killed processes left in `folder`, and returns how many. Only for who
 /// holds the folder's [lock](crate::lock): otherwise they may be another process's work.
 ///

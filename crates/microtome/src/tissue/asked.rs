@@ -5,7 +5,7 @@ use super::dictionary::Dictionary;
 use super::embed::OfSlide;
 use super::look::Look;
 use super::query::QuerySettings;
-use super::query::kept::Keeper;
+use super::query::kept::{Keeper, MOST_BYTES_OF_ALL};
 use super::{embed, pretrain, tiles};
 use crate::context::Context;
 use crate::project::Project;
@@ -16,6 +16,7 @@ use microtome_slide::MicronsPerPixel;
 use microtome_slide::find::name_of;
 use microtome_vault::checksum::{sha256_file, sha256_hex};
 use microtome_vault::{Error, Result, disk};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,8 @@ pub struct Kept {
     clusters_key: String,
     /// Of all clusters, by level.
     centroids: BTreeMap<usize, Vec<f32>>,
+    /// Bytes that there is room for.
+    room: Cell<u64>,
 }
 
 impl Kept {
@@ -68,7 +71,7 @@ impl Kept {
             .with("mpp", slide.mpp.map_or(String::new(), |mpp| mpp.microns().to_string()))
             .finish();
         let path = self.folder.join(kind).join(format!("{}.zarr", slide.name));
-        Keeper { path, key, centroids: &self.centroids }
+        Keeper { path, key, centroids: &self.centroids, room: &self.room }
     }
 }
 
@@ -97,8 +100,10 @@ pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>)
         let ProjectSlide { name, path, sha256, mpp, .. } = slide;
         slides.push(Asked { name, path, sha256, mpp, look, imported });
     }
+    let folder = project.root.join("arrays").join("cosines");
     let kept = Kept {
-        folder: project.root.join("arrays").join("cosines"),
+        room: Cell::new(MOST_BYTES_OF_ALL.saturating_sub(disk::size_of_folder(&folder))),
+        folder,
         clusters_key: clusters.key.clone(),
         centroids: clusters.centroids_by_level(&dictionary.encoder),
     };

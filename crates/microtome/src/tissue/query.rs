@@ -174,15 +174,15 @@ pub fn ask(question: &Question<'_>, keeper: Option<&Keeper<'_>>, context: &Conte
             Method::Cluster => paper::cluster(question, place, number, context)?,
             Method::Direct => {
                 let expected = Expected { size: cells, centroids, alike: 0 };
-                let seen =
-                    recollection.see(number, expected, || paper::seen(question, keeper, place, context))?;
+                let seen = recollection
+                    .see(number, expected, context, || paper::seen(question, keeper, place, context))?;
                 paper::direct(question, keeper, &seen)
             }
             Method::Fine => {
                 let size = fine::extent(question, cells);
                 let expected = Expected { size, centroids, alike: size.area_px() };
                 let look = || fine::seen(question, keeper, place, number, context);
-                let seen = recollection.see(number, expected, look)?;
+                let seen = recollection.see(number, expected, context, look)?;
                 fine::decided(question, keeper, place, &seen)
             }
         };
@@ -201,7 +201,7 @@ pub fn ask(question: &Question<'_>, keeper: Option<&Keeper<'_>>, context: &Conte
             }
         }
     }
-    recollection.finish()?;
+    recollection.finish(context);
     places.nearness = nearness.median();
     Ok(places)
 }

@@ -6,10 +6,12 @@
 use super::seen::Seen;
 use super::{Method, Question};
 use crate::arrays::{Group, GroupWriter};
+use crate::context::Context;
 use crate::project::key::Key;
 use microtome_kernels::Size;
 use microtome_vault::{Budget, Result, disk};
 use serde_json::json;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -17,6 +19,8 @@ use std::path::PathBuf;
 const VERSION: u32 = 1;
 /// Bytes that are kept of a slide at most; a larger one is encoded each time.
 const MOST_BYTES: u64 = 2 << 30;
+/// Bytes that are kept of all slides of a project at most.
+pub const MOST_BYTES_OF_ALL: u64 = 32 << 30;
 /// Cells that windows overlap by on each side, at most, for an estimate.
 const BORDER: usize = 16;
 /// Largest window that is read.
@@ -31,6 +35,8 @@ pub struct Keeper<'a> {
     pub key: String,
     /// All centroids of the clusters by level.
     pub centroids: &'a BTreeMap<usize, Vec<f32>>,
+    /// Bytes that there is room for, for this slide and those after it.
+    pub room: &'a Cell<u64>,
 }
 
 /// What is seen of a window, in numbers.
@@ -56,8 +62,30 @@ pub(super) enum Recollection {
     None,
     /// It is there.
     There(Group),
-    /// It is being written, under this key.
-    Writing(GroupWriter, String),
+    /// It is being written.
+    Writing(Writing),
+}
+
+/// What is being written.
+pub(super) struct Writing {
+    group: GroupWriter,
+    key: String,
+    /// Whether the disk refused: then the answer goes on without it.
+    has_failed: Cell<bool>,
+}
+
+impl Writing {
+    fn keep(&self, names: &[String; 2], seen: &Seen, context: &Context<'_>) {
+        let Size { width_px, height_px } = seen.size;
+        let centroids = seen.cosines.len() / seen.size.area_px().max(1);
+        let shape = [height_px, width_px, centroids];
+        let written = (self.group.write(&names[0], &shape, &["y", "x", "cluster"], &seen.cosines))
+            .and_then(|()| self.group.write(&names[1], &[seen.alike.len()], &["cell"], &seen.alike));
+        if let Err(error) = written {
+            context.warn(format!("what was seen of this slide is not kept: {error}"));
+            self.has_failed.set(true);
+        }
+    }
 }
 
 impl Recollection {
@@ -73,13 +101,14 @@ impl Recollection {
         if let Some(group) = Group::open(&keeper.path)?.filter(|group| group.text("key") == Some(&key)) {
             return Ok(Self::There(group));
         }
-        match bytes_of(question, keeper, windows) <= MOST_BYTES {
-            false => Ok(Self::None),
-            true => {
-                keeper.path.parent().map_or(Ok(()), disk::create_folder_all)?;
-                Ok(Self::Writing(GroupWriter::create(&keeper.path)?, key))
-            }
+        let bytes = bytes_of(question, keeper, windows);
+        if bytes > MOST_BYTES.min(keeper.room.get()) {
+            return Ok(Self::None);
         }
+        keeper.room.set(keeper.room.get() - bytes);
+        keeper.path.parent().map_or(Ok(()), disk::create_folder_all)?;
+        let group = GroupWriter::create(&keeper.path)?;
+        Ok(Self::Writing(Writing { group, key, has_failed: Cell::new(false) }))
     }
 
     /// What is known of a window, or what `look` sees.
@@ -87,14 +116,16 @@ impl Recollection {
         &self,
         window: usize,
         expected: Expected,
+        context: &Context<'_>,
         look: impl FnOnce() -> Result<Seen>,
     ) -> Result<Seen> {
-        let [cosines, alike] = ["cosines", "alike"].map(|name| format!("{name}_{window:05}"));
+        let names = ["cosines", "alike"].map(|name| format!("{name}_{window:05}"));
         match self {
             Self::None => look(),
             Self::There(group) => {
-                let read = group.read::<f32>(&cosines, LARGEST_WINDOW);
-                let both = read.and_then(|cosines| Ok((cosines, group.read::<u32>(&alike, LARGEST_WINDOW)?)));
+                let read = group.read::<f32>(&names[0], LARGEST_WINDOW);
+                let both =
+                    read.and_then(|cosines| Ok((cosines, group.read::<u32>(&names[1], LARGEST_WINDOW)?)));
                 match both {
                     Ok((cosines, alike))
                         if cosines.shape == expected.shape() && alike.values.len() == expected.alike =>
@@ -105,23 +136,23 @@ impl Recollection {
                     _ => look(),
                 }
             }
-            Self::Writing(group, _) => {
+            Self::Writing(writing) => {
                 let seen = look()?;
-                let Size { width_px, height_px } = seen.size;
-                let centroids = seen.cosines.len() / seen.size.area_px().max(1);
-                let shape = [height_px, width_px, centroids];
-                group.write(&cosines, &shape, &["y", "x", "cluster"], &seen.cosines)?;
-                group.write(&alike, &[seen.alike.len()], &["cell"], &seen.alike)?;
+                if !writing.has_failed.get() {
+                    writing.keep(&names, &seen, context);
+                }
                 Ok(seen)
             }
         }
     }
 
     /// Puts what was seen in place.
-    pub(super) fn finish(self) -> Result<()> {
-        match self {
-            Self::Writing(group, key) => group.finish(&json!({"key": key})).map(|_| ()),
-            _ => Ok(()),
+    pub(super) fn finish(self, context: &Context<'_>) {
+        if let Self::Writing(Writing { group, key, has_failed }) = self
+            && !has_failed.get()
+            && let Err(error) = group.finish(&json!({"key": key}))
+        {
+            context.warn(format!("what was seen of this slide is not kept: {error}"));
         }
     }
 }
@@ -149,4 +180,45 @@ fn bytes_of(question: &Question<'_>, keeper: &Keeper<'_>, windows: &[([i64; 2], 
         side(size.width_px) * side(size.height_px)
     };
     windows.iter().map(|(_, size)| cells(size)).sum::<u64>() * 4 * (centroids as u64 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Progress;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+
+    #[derive(Default)]
+    struct Warned(Mutex<Vec<String>>);
+
+    impl Progress for Warned {
+        fn begin(&self, _: &str, _: usize) {}
+        fn advance(&self, _: usize, _: &str) {}
+        fn end(&self) {}
+        fn warn(&self, warning: &str) {
+            self.0.lock().unwrap().push(warning.to_owned());
+        }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_costs_what_would_be_kept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.zarr");
+        let (warned, cancelled) = (Warned::default(), AtomicBool::new(false));
+        let context = Context::new(1, Budget::DEFAULT, &warned, &cancelled);
+        let size = Size::new(2, 1);
+        let seen = || Ok(Seen { size, cosines: vec![0.5, 0.25], alike: Vec::new() });
+        let expected = Expected { size, centroids: 1, alike: 0 };
+        let writing = |group| Writing { group, key: "k".to_owned(), has_failed: Cell::new(false) };
+        let recollection = Recollection::Writing(writing(GroupWriter::create(&path).unwrap()));
+        // A window that was written before cannot be written again.
+        for _ in 0..3 {
+            assert_eq!(recollection.see(7, expected, &context, seen).unwrap(), seen().unwrap());
+        }
+        recollection.finish(&context);
+        assert!(!path.exists());
+        let warned = warned.0.lock().unwrap();
+        assert!(warned.len() == 1 && warned[0].contains("is not kept"), "{warned:?}");
+    }
 }
