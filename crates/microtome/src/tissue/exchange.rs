@@ -39,7 +39,9 @@ pub fn settings(project: &Project, source: &Source) -> Result<Settings> {
         key = key.with(&slide.name, fingerprint(&file_of(slide, source)?)?);
     }
     let mut settings = project.settings.clone();
-    settings.tiles.imported = Some(Imported { from: source.folder.clone(), sha256: key.finish() });
+    // For whoever reads it later, from another folder.
+    let from = std::path::absolute(&source.folder).unwrap_or_else(|_| source.folder.clone());
+    settings.tiles.imported = Some(Imported { from, sha256: key.finish() });
     settings.encoder.kind = imported::KIND.to_owned();
     Ok(settings)
 }
