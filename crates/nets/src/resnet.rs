@@ -2,11 +2,13 @@
 //!
 //! Inside, tensors are channels-last: `[images, height, width, channels]`.
 
-pub(crate) mod architecture;
+mod architecture;
 mod inference;
 pub mod names;
 
 pub use architecture::Architecture;
+#[cfg(test)]
+pub(crate) use architecture::Stage;
 pub use inference::FoldedResNet;
 
 use crate::device::has_our_kernels;

@@ -121,6 +121,7 @@ pub fn of_files(
     context: &Context<'_>,
 ) -> Result<Inquiry> {
     let (own, sha256) = (Dictionary::read(dictionary)?, sha256_file(dictionary)?);
+    own.encoder.check_sees().map_err(|error| error.at(dictionary))?;
     if own.is_oracle_named {
         context.warn(
             "the dictionary was named by an oracle, from masks that people drew: this is an experiment",

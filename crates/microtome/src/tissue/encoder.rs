@@ -153,7 +153,9 @@ impl Encoder {
         !self.backbone.sees_pixels()
     }
 
-    fn check_sees(&self) -> Result<()> {
+    /// # Errors
+    /// `Usage` when vectors were made elsewhere.
+    pub fn check_sees(&self) -> Result<()> {
         match self.is_imported() {
             false => Ok(()),
             true => {

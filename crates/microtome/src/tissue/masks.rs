@@ -131,7 +131,7 @@ fn one(
     let view = tiles::view(&slide, asked.mpp, &dictionary.tiles)?;
     let places = match &asked.imported {
         Some(tiles) => imported::ask(dictionary, &view, tiles, settings, context)?,
-        None if dictionary.encoder.is_imported() && inquiry.kept.is_some() => {
+        None if dictionary.encoder.is_imported() => {
             return Err(Error::input("no tiles of this slide were imported").at(&asked.path));
         }
         None => seen_places(inquiry, asked, &slide, &view, settings, context)?,

@@ -9,9 +9,8 @@
 use super::{Golden, assert_near, collect_gradients, relative_error};
 use crate::initialise::Initialiser;
 use crate::optimiser::Adam;
-use crate::resnet::architecture::Stage;
 use crate::resnet::names::{OtherHead, from_torchvision, to_torchvision, torchvision_name};
-use crate::resnet::{Architecture, FoldedResNet, ResNet};
+use crate::resnet::{Architecture, FoldedResNet, ResNet, Stage};
 use crate::weights::{NamedTensor, Weights, apply, collect, floats};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};

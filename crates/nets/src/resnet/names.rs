@@ -211,6 +211,9 @@ impl ResNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::initialise::Initialiser;
+    use crate::weights::to_safetensors;
+    use microtome_vault::Fault;
 
     #[test]
     fn a_network_is_found_within_a_checkpoint() {
@@ -244,9 +247,6 @@ mod tests {
         odd.push(tensor(("decoder.weight".to_owned(), vec![2])));
         assert!(recognised(odd).is_err(), "what has no place is not passed over");
     }
-    use crate::initialise::Initialiser;
-    use crate::weights::to_safetensors;
-    use microtome_vault::Fault;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
 
