@@ -94,8 +94,8 @@ impl Kept {
         let Some(index) = self.first.iter().position(|first| !first.is_null()) else { return false };
         let class = Class::at(index);
         let Some(block) = self.pop(class) else { return false };
-        // SAFETY: every block of a class was allocated with the class's layout.
-        unsafe { System.dealloc(block, class.layout()) };
+        // SAFETY: every block of a class is one of `pages` of its size, and this one is in no list any more.
+        unsafe { pages::give_back(block, class.bytes) };
         true
     }
 }
@@ -127,23 +127,73 @@ impl Class {
         let (power, steps) = (index / STEPS, index % STEPS);
         Self { index, bytes: (1 << power) + steps * ((1 << power) / STEPS) }
     }
+}
 
-    fn layout(self) -> Layout {
-        let align = if self.bytes >= LARGE_PAGE { LARGE_PAGE } else { 4096 };
-        // SAFETY: the alignment is a power of two, and `of` keeps sizes far below the limit.
-        unsafe { Layout::from_size_align_unchecked(self.bytes, align) }
+/// Pages of the system. On Linux they are asked for here and not from the C library: what that is given back it keeps in its
+/// heap, up to 32 MiB a block, which cost half a gigabyte beside that which is kept here.
+#[cfg(target_os = "linux")]
+mod pages {
+    use super::LARGE_PAGE;
+
+    /// A block of zeros, on large pages if it is larger than one; null if there is no memory.
+    pub(super) fn take(bytes: usize) -> *mut u8 {
+        if bytes < LARGE_PAGE {
+            return map(bytes);
+        }
+        let wide = map(bytes + LARGE_PAGE);
+        if wide.is_null() {
+            return wide;
+        }
+        let before = wide.align_offset(LARGE_PAGE);
+        // SAFETY: the block lies within what was mapped, and what lies before and behind it is nobody's; the advice changes no
+        // content, and its failure is harmless.
+        unsafe {
+            let block = wide.add(before);
+            give_back(wide, before);
+            give_back(block.add(bytes), LARGE_PAGE - before);
+            libc::madvise(block.cast(), bytes, libc::MADV_HUGEPAGE);
+            block
+        }
     }
 
-    /// A new block from the system.
-    fn new_block(self) -> *mut u8 {
-        // SAFETY: the layout's size is not zero.
-        let block = unsafe { System.alloc(self.layout()) };
-        #[cfg(target_os = "linux")]
-        if !block.is_null() && self.bytes >= LARGE_PAGE {
-            // SAFETY: advice on pages that are this block's own; it changes no content, and its failure is harmless.
-            unsafe { libc::madvise(block.cast(), self.bytes, libc::MADV_HUGEPAGE) };
+    fn map(bytes: usize) -> *mut u8 {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping where the system wants it touches no other.
+        let block = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if block == libc::MAP_FAILED { std::ptr::null_mut() } else { block.cast() }
+    }
+
+    /// # Safety
+    /// The pages are of [`take`], and nobody uses them again.
+    pub(super) unsafe fn give_back(block: *mut u8, bytes: usize) {
+        if bytes > 0 {
+            // SAFETY: see above. It fails only where the system has no room for one more gap; the pages are lost then.
+            unsafe { libc::munmap(block.cast(), bytes) };
         }
-        block
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod pages {
+    use super::{GlobalAlloc, Layout, System};
+
+    fn layout(bytes: usize) -> Layout {
+        // SAFETY: the alignment is a power of two, and `Class::of` keeps sizes far below the limit.
+        unsafe { Layout::from_size_align_unchecked(bytes, 4096) }
+    }
+
+    /// A block of zeros; null if there is no memory.
+    pub(super) fn take(bytes: usize) -> *mut u8 {
+        // SAFETY: the layout's size is not zero.
+        unsafe { System.alloc_zeroed(layout(bytes)) }
+    }
+
+    /// # Safety
+    /// The block is of [`take`], and nobody uses it again.
+    pub(super) unsafe fn give_back(block: *mut u8, bytes: usize) {
+        // SAFETY: see above.
+        unsafe { System.dealloc(block, layout(bytes)) };
     }
 }
 
@@ -152,14 +202,25 @@ impl Class {
 unsafe impl GlobalAlloc for Recycling {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = Class::of(layout) else { return unsafe { System.alloc(layout) } };
-        let kept = KEPT.lock().map_or(None, |mut kept| kept.take(class));
-        kept.unwrap_or_else(|| class.new_block())
+        kept(class).unwrap_or_else(|| pages::take(class.bytes))
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let Some(class) = Class::of(layout) else { return unsafe { System.alloc_zeroed(layout) } };
+        match kept(class) {
+            // SAFETY: the block is at least as large as the layout.
+            Some(block) => unsafe {
+                block.write_bytes(0, layout.size());
+                block
+            },
+            None => pages::take(class.bytes),
+        }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match (Class::of(layout), KEPT.lock()) {
             (Some(class), Ok(mut kept)) => kept.keep(class, block),
-            (Some(class), Err(_)) => unsafe { System.dealloc(block, class.layout()) },
+            (Some(class), Err(_)) => unsafe { pages::give_back(block, class.bytes) },
             (None, _) => unsafe { System.dealloc(block, layout) },
         }
     }
@@ -173,6 +234,11 @@ unsafe impl GlobalAlloc for Recycling {
             _ => unsafe { self.moved(block, layout, wanted) },
         }
     }
+}
+
+/// A block of a class that was kept, if there is one.
+fn kept(class: Class) -> Option<*mut u8> {
+    KEPT.lock().map_or(None, |mut kept| kept.take(class))
 }
 
 impl Recycling {
