@@ -1,7 +1,7 @@
 //! Confidence that two tiles need: computed for one, handed to the other.
 //!
-//! To decide about the nuclei of its core a tile looks at a border around it, which is its neighbours' core. Tiles take turns
-//! in their order, row by row; each is handed by the tile to its left and the one above it what they have computed, and
+//! To decide about the nuclei of its core a tile looks at a border around it, which is its neighbours' core. Tiles are begun
+//! row by row (`super::order`); each is handed by the tile to its left and the one above it what they have computed, and
 //! computes what is missing: with both, a rectangle as large as its core.
 //!
 //! Which tile computes a place follows from the plan alone, and what is handed on is kept on disk, too: a run that goes on
@@ -69,7 +69,7 @@ impl<'a> Bands<'a> {
     }
 
     /// The confidence of `decided`, the core with a border: what its neighbours hand on, and of the rectangle that is missing
-    /// what `compute` gives. Hands on in turn, and gives what [`Self::keep`] is to write.
+    /// what `compute` gives. Hands on, and gives what [`Self::keep`] is to write.
     ///
     /// # Errors
     /// `Io` when what a tile of an earlier run has handed on was removed or changed.

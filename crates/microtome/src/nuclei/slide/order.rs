@@ -1,42 +1,90 @@
-//! Who waits for whom: tiles are begun in turn, and written in turn as they are finished.
+//! Who waits for whom: a tile is begun when those before it have handed on what it needs, and written in turn when it is
+//! finished.
 
+use microtome_slide::TilePlan;
 use microtome_vault::{Error, Result};
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Lets threads pass in the order of their numbers.
-#[derive(Debug, Default)]
-pub struct Turns {
-    next: Mutex<usize>,
+/// Deals out tiles: the first, in the order of the plan, that waits for no other. What a tile needs lies in the tile to its
+/// left and in the one above, so that rows are worked on at a time, each a step behind the one above it.
+#[derive(Debug)]
+pub struct Front {
+    /// For each tile of the plan, those that hand something on to it.
+    before: Vec<[Option<usize>; 2]>,
+    state: Mutex<FrontState>,
     changed: Condvar,
 }
 
-impl Turns {
-    /// The turn of a number. Each number from 0 on is to be taken once, and each passes, whatever becomes of its thread.
-    pub fn of(&self, number: usize) -> Turn<'_> {
-        Turn { turns: self, number }
-    }
-}
-
-/// A place in the order; the next one's turn comes when it is dropped.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    turns: &'a Turns,
-    number: usize,
+struct FrontState {
+    todo: Vec<usize>,
+    has_handed_on: Vec<bool>,
+    is_over: bool,
 }
 
-impl Turn<'_> {
-    /// Waits until all before have passed.
-    pub fn wait(&self) {
-        let next = self.turns.next.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.turns.changed.wait_while(next, |next| *next < self.number));
+/// Column and row of each tile of a plan.
+fn places(plan: &TilePlan) -> impl Iterator<Item = (i64, i64)> {
+    let side = plan.core_px as i64;
+    plan.tiles.iter().map(move |tile| (tile.core.corner.x_px / side, tile.core.corner.y_px / side))
+}
+
+impl Front {
+    /// The tiles `todo` of a plan; the others have handed on what they had.
+    pub fn of(plan: &TilePlan, todo: &[usize]) -> Self {
+        let index_at: BTreeMap<(i64, i64), usize> = places(plan).zip(0..).collect();
+        let tile_at = |place: (i64, i64)| index_at.get(&place).copied();
+        let before = places(plan).map(|(x, y)| [tile_at((x - 1, y)), tile_at((x, y - 1))]).collect();
+        let mut has_handed_on = vec![true; plan.tiles.len()];
+        todo.iter().for_each(|index| has_handed_on[*index] = false);
+        let state = FrontState { todo: todo.to_vec(), has_handed_on, is_over: false };
+        Self { before, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// The next tile, once there is one; none when all were dealt out, or it is over.
+    pub fn next(&self) -> Option<Dealt<'_>> {
+        let mut state = self.lock();
+        while !state.is_over && !state.todo.is_empty() {
+            let waits =
+                |index: &usize| self.before[*index].iter().flatten().any(|one| !state.has_handed_on[*one]);
+            match state.todo.iter().position(|index| !waits(index)) {
+                Some(place) => return Some(Dealt { index: state.todo.remove(place), front: self }),
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+        None
+    }
+
+    /// Deals out no further tile.
+    pub fn stop(&self) {
+        self.lock().is_over = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FrontState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn<'_> {
+/// How many tiles of a plan can be begun at a time, at most: those of a diagonal, none of which waits for another.
+pub fn longest_diagonal(plan: &TilePlan) -> usize {
+    let mut tiles: BTreeMap<i64, usize> = BTreeMap::new();
+    places(plan).for_each(|(x, y)| *tiles.entry(x + y).or_default() += 1);
+    tiles.into_values().max().unwrap_or(0)
+}
+
+/// A tile to be worked on. When this is dropped, those that waited for it wait no longer.
+#[derive(Debug)]
+pub struct Dealt<'a> {
+    /// Its place in the plan.
+    pub index: usize,
+    front: &'a Front,
+}
+
+impl Drop for Dealt<'_> {
     fn drop(&mut self) {
-        self.wait();
-        *self.turns.next.lock().unwrap_or_else(PoisonError::into_inner) = self.number + 1;
-        self.turns.changed.notify_all();
+        self.front.lock().has_handed_on[self.index] = true;
+        self.front.changed.notify_all();
     }
 }
 
@@ -109,26 +157,69 @@ impl Drop for End<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use microtome_slide::plan::PlannedTile;
+    use microtome_slide::tissue::Shares;
+    use microtome_slide::{PointInLevel, RectangleInLevel, Size};
+
+    /// Tiles of 10 px in rows of 7, those given.
+    fn plan(indices: impl Iterator<Item = usize>) -> TilePlan {
+        let tile = |index: usize| {
+            let corner = PointInLevel::new((index % 7 * 10) as i64, (index / 7 * 10) as i64);
+            let core = RectangleInLevel { corner, size: Size::new(10, 10) };
+            PlannedTile { core, shares: Shares::default() }
+        };
+        let size = Size::new(70, 50);
+        TilePlan { level: 0, size, downsample: 1.0, core_px: 10, tiles: indices.map(tile).collect() }
+    }
 
     #[test]
-    fn threads_pass_in_order_also_when_some_give_up() {
-        let turns = Turns::default();
-        let passed = Mutex::new(Vec::new());
+    fn no_tile_is_dealt_out_before_its_neighbours_have_handed_on_and_each_is_once() {
+        // A hole in the tissue, and some tiles that an earlier run has done.
+        let there: Vec<usize> = (0..35).filter(|index| ![9, 10, 17].contains(index)).collect();
+        let plan = plan(there.iter().copied());
+        let todo: Vec<usize> = (0..there.len()).filter(|index| ![0, 3, 20].contains(index)).collect();
+        let front = Front::of(&plan, &todo);
+        let begun = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for number in (0..40).rev() {
-                let (turns, passed) = (&turns, &passed);
-                scope.spawn(move || {
-                    let turn = turns.of(number);
-                    if number % 7 == 3 {
-                        return;
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Some(dealt) = front.next() {
+                        let place = there[dealt.index];
+                        let left = place.checked_sub(1).filter(|_| !place.is_multiple_of(7));
+                        for before in [left, place.checked_sub(7)].into_iter().flatten() {
+                            let Ok(before) = there.binary_search(&before) else { continue };
+                            let is_done = !todo.contains(&before) || begun.lock().unwrap().contains(&before);
+                            assert!(is_done, "{place} before its neighbour");
+                        }
+                        std::thread::sleep(std::time::Duration::from_micros(300));
+                        begun.lock().unwrap().push(dealt.index);
+                        drop(dealt);
                     }
-                    turn.wait();
-                    passed.lock().unwrap().push(number);
                 });
             }
         });
-        let expected: Vec<usize> = (0..40).filter(|number| number % 7 != 3).collect();
-        assert_eq!(*passed.lock().unwrap(), expected);
+        let mut begun = begun.into_inner().unwrap();
+        begun.sort_unstable();
+        assert_eq!(begun, todo);
+    }
+
+    #[test]
+    fn who_waits_is_told_that_it_is_over() {
+        let plan = plan(0..2);
+        let front = Front::of(&plan, &[0, 1]);
+        let first = front.next().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| front.next().is_none());
+            front.stop();
+            assert!(waiting.join().unwrap());
+        });
+        drop(first);
+        assert!(front.next().is_none());
+    }
+
+    #[test]
+    fn as_many_tiles_are_begun_at_a_time_as_lie_on_a_diagonal() {
+        assert_eq!([plan(0..7), plan(0..35), plan(0..0)].map(|plan| longest_diagonal(&plan)), [1, 5, 0]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::bands::{self, Bands};
 use super::export::{DoneTiles, SlideFiles, SlideSummary, geojson_extension, mpp_of_level};
 use super::input::SlideWork;
 use super::maps::MapFormat;
-use super::order::{Finished, Turns};
+use super::order::{Finished, Front, longest_diagonal};
 use super::tile::TileWork;
 use super::windows::{tissue_of, windows};
 use super::{field, record};
@@ -19,10 +19,11 @@ use crate::system;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use microtome_slide::{Slide, TilePlan, TissueMask};
-use microtome_vault::{Error, Result, disk};
+use microtome_vault::{Error, Fault, Result, disk};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Side of the cores of tiles, in pixels of the level, where nothing else is asked for. The larger, the less is looked at
@@ -175,23 +176,20 @@ fn do_tiles(
     (key, name): (&str, &str),
     context: &Context<'_>,
 ) -> Result<()> {
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let done = AtomicUsize::new(0);
     let failed: Mutex<Option<Error>> = Mutex::new(None);
     let pixels = AtomicUsize::new(0);
     let started = Instant::now();
     context.progress().begin(&format!("segmenting {name}"), todo.len());
-    let turns = Turns::default();
+    let front = Front::of(plan, todo);
     let one_after_the_other = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&index) = todo.get(number) else { return };
-            let turn = turns.of(number);
-            let is_over = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
-            if is_over || context.is_cancelled() {
-                return;
+        while let Some(dealt) = front.next() {
+            if context.is_cancelled() {
+                return front.stop();
             }
+            let index = dealt.index;
             let core = plan.tiles[index].core;
-            match tile.find(core, turn).and_then(|found| record::write(&records[index], key, &found)) {
+            match tile.find(core, dealt).and_then(|found| record::write(&records[index], key, &found)) {
                 Ok(()) => {
                     finished.note(index);
                     let area = core.size.area_px();
@@ -201,30 +199,53 @@ fn do_tiles(
                     context.progress().advance(done, &format!("{speed:.1} megapixels a second"));
                 }
                 Err(error) => {
-                    let mut failed = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    failed.get_or_insert(error);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    return front.stop();
                 }
             }
         }
     };
-    // Threads of their own: while one reads or floods, the others keep all cores busy with arithmetic.
+    let crews = Crews::of(system::threads(), fit_in_memory(plan.core_px, context), longest_diagonal(plan));
+    let pools: Result<Vec<ThreadPool>> = (0..crews.count.min(todo.len())).map(|_| crews.pool()).collect();
+    let pools = pools?;
     std::thread::scope(|scope| {
-        for _ in 0..at_a_time(plan.core_px, context).min(todo.len()) {
-            scope.spawn(one_after_the_other);
+        for pool in &pools {
+            scope.spawn(|| pool.install(one_after_the_other));
         }
     });
     context.progress().end();
-    match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => context.check_cancelled(),
     }
 }
 
-/// How many tiles are worked on at a time: as many as there are threads, as far as memory goes.
-fn at_a_time(tile_px: usize, context: &Context<'_>) -> usize {
+/// Who works on tiles. A tile is best done by one thread: none waits for another then, which took a tenth of the time of two.
+/// Where fewer tiles can be worked on than there are threads, several do one together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Crews {
+    count: usize,
+    threads_each: usize,
+}
+
+impl Crews {
+    /// Those of so many threads, where so many tiles fit in memory, and so many can be begun at a time.
+    fn of(threads: usize, fit: usize, at_a_time: usize) -> Self {
+        // One more than can be begun: a tile's nuclei are cut out while the next one's confidence is computed.
+        let count = threads.min(fit).min(at_a_time + 1).max(1);
+        Self { count, threads_each: threads.div_ceil(count.min(at_a_time).max(1)) }
+    }
+
+    fn pool(self) -> Result<ThreadPool> {
+        let pool = ThreadPoolBuilder::new().num_threads(self.threads_each).build();
+        pool.map_err(|error| Error::new(Fault::Limit, format!("threads cannot be made ({error})")))
+    }
+}
+
+/// How many tiles can be worked on at a time, as far as memory goes.
+fn fit_in_memory(tile_px: usize, context: &Context<'_>) -> usize {
     let window_px = (tile_px + WINDOW_BORDER_PX) as u64;
-    system::threads()
-        .clamp(1, (context.budget.bytes() / (window_px * window_px * WINDOW_BYTES)).max(1) as usize)
+    (context.budget.bytes() / (window_px * window_px * WINDOW_BYTES)).max(1) as usize
 }
 
 fn picture_done(
@@ -301,4 +322,24 @@ fn warnings(tissue: &TissueMask, plan: &TilePlan, summary: &SlideSummary) -> Vec
         });
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_has_work_also_where_few_tiles_fit_or_can_be_begun() {
+        let crews = |threads, fit, at_a_time| {
+            let Crews { count, threads_each } = Crews::of(threads, fit, at_a_time);
+            (count, threads_each)
+        };
+        assert_eq!(crews(2, 9, 4), (2, 1));
+        assert_eq!(crews(1, 9, 4), (1, 1));
+        assert_eq!(crews(2, 9, 1), (2, 2), "a single row: one at a time begins");
+        assert_eq!(crews(2, 1, 4), (1, 2));
+        assert_eq!(crews(16, 9, 12), (9, 2));
+        assert_eq!(crews(16, 99, 3), (4, 6));
+        assert_eq!(crews(4, 9, 0), (1, 4), "nothing to do");
+    }
 }

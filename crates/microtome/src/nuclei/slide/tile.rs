@@ -1,7 +1,7 @@
 //! The nuclei of one tile of a slide.
 
 use super::bands::Bands;
-use super::order::Turn;
+use super::order::Dealt;
 use crate::nuclei::confidence::{ConfidenceMap, Part};
 use crate::nuclei::instances::{Scale, instances};
 use crate::nuclei::measure::{Nucleus, measure};
@@ -67,11 +67,11 @@ pub struct TileWork<'a> {
 }
 
 impl TileWork<'_> {
-    /// Finds the nuclei of the tile with the given core, whose confidence is computed when its `turn` comes.
+    /// Finds the nuclei of the tile with the given core, and lets those that wait for it begin as soon as they can.
     ///
     /// # Errors
     /// `Limit` and `Io`; a tile none of whose pixels can be read has no nuclei and says why.
-    pub fn find(&self, core: RectangleInLevel, turn: Turn<'_>) -> Result<TileFound> {
+    pub fn find(&self, core: RectangleInLevel, dealt: Dealt<'_>) -> Result<TileFound> {
         let level = self.slide.levels[self.level].size;
         let scale = Scale::of(self.mpp);
         let largest_px = scale.length_px(LARGEST_UM).ceil() as usize;
@@ -81,7 +81,6 @@ impl TileWork<'_> {
         let window = with_corner_on_grid(window, self.segmenter.grid_px(self.mpp));
         let region = match self.slide.region_in_level(self.level, window, self.budget) {
             Err(error) if error.fault() == microtome_vault::Fault::Input => {
-                turn.wait();
                 self.bands.keep(core, &self.bands.nothing(core))?;
                 let confidence = vec![0; core.size.area_px()];
                 let unreadable = Some((1, error.to_string()));
@@ -92,10 +91,9 @@ impl TileWork<'_> {
         let unreadable = region.unreadable.clone();
         let picture = region.into_picture(&self.slide.path, self.mpp);
         let fields = self.focus(core, window, &picture);
-        turn.wait();
         let (confidence, handed) =
             self.bands.complete(core, decided, |missing| self.confidence(&picture, window, missing))?;
-        drop(turn);
+        drop(dealt);
         self.bands.keep(core, &handed)?;
         let rgb = part_of(decided, window).cut(picture.rgb, picture.size, 3);
         let labels = instances(&confidence, self.mpp, self.segmenter.instances_config());
