@@ -18,6 +18,7 @@ pub mod contours;
 pub mod distance;
 pub mod focus;
 pub mod gaussian;
+pub mod jpeg;
 pub mod kmeans;
 pub mod labels;
 pub mod maxima;

@@ -6,10 +6,10 @@ use common::{Reader, samples};
 use microtome_slide::Size;
 use microtome_vault::checksum::sha256_hex;
 
-/// JPEG decoders may round differently; elsewhere every value is the same.
+/// Streams that another decoder reads for us may be rounded differently; elsewhere every value is the same.
 fn tolerance(name: &str) -> u8 {
     match name {
-        _ if name.contains("jpeg") || name.ends_with(".jpg") => 4,
+        "progressive.jpg" | "cmyk.jpg" => 4,
         // Pillow rounds down when it mixes inks.
         "cmyk.tif" => 1,
         _ => 0,

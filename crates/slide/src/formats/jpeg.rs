@@ -1,5 +1,10 @@
-//! JPEG (ITU-T T.81), by the `zune-jpeg` crate: 8 bits, baseline and progressive, grey, YCbCr, RGB, CMYK.
-//! Also the streams inside TIFF files.
+//! JPEG (ITU-T T.81): 8 bits, baseline and progressive, grey, YCbCr, RGB, CMYK. Also the streams inside TIFF files.
+//!
+//! Streams of the kind that slides hold are decoded here, to libjpeg's last bit (`sequential`); others, and those that are
+//! damaged, by the `zune-jpeg` crate.
+
+mod huffman;
+mod sequential;
 
 use microtome_vault::{Budget, Error, Result};
 use zune_core::bytestream::ZCursor;
@@ -7,6 +12,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
+use self::sequential::{Colours, Stream};
 use super::{Decoded, damaged, foreign, grant_pixels};
 use crate::{MicronsPerPixel, Size};
 
@@ -76,6 +82,9 @@ pub(crate) fn decode_stream(bytes: &[u8], output: Output, budget: Budget) -> Res
             _ => Err(damaged("JPEG", "it states its components twice")),
         };
     }
+    if let Some(frame) = decode_exactly(bytes, output, budget, &outline)? {
+        return Ok(frame);
+    }
     let strict = decode_with(bytes, output, budget, &outline, true);
     match strict {
         Err(Refusal::Damage(error)) if outline.has_end => {
@@ -86,6 +95,23 @@ pub(crate) fn decode_stream(bytes: &[u8], output: Output, budget: Budget) -> Res
         Ok(_) => Err(damaged("JPEG", "it ends before its end-of-image marker")),
         Err(refusal) => Err(refusal.into_error()),
     }
+}
+
+/// Decodes a sound stream of the common kind.
+fn decode_exactly(bytes: &[u8], output: Output, budget: Budget, outline: &Outline) -> Result<Option<Frame>> {
+    let Some(stream) = Stream::of(bytes) else { return Ok(None) };
+    let colours = match output {
+        // Red, green and blue that only their names tell.
+        Output::Rgb if stream.is_named_rgb() => return Ok(None),
+        Output::RgbAsStated if !outline.is_ycbcr => Colours::AsTheyAre,
+        Output::Rgb | Output::RgbAsStated => Colours::Converted,
+        Output::Components => Colours::AsTheyAre,
+    };
+    let size = stream.size;
+    let channels = if colours == Colours::Converted { 3 } else { stream.components() };
+    grant_pixels(budget, size, channels)?;
+    refuse_impossible(size, bytes.len())?;
+    Ok(stream.decode(colours).map(|samples| Frame { size, samples, channels, damage: None }))
 }
 
 /// Why a stream is not decoded: beyond doubt, or because the decoder was told to be strict.
