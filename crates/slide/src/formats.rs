@@ -4,6 +4,7 @@ mod bmp;
 pub(crate) mod colour;
 pub(crate) mod jpeg;
 pub(crate) mod jpeg_2000;
+pub(crate) mod jpeg_ls;
 mod png;
 pub(crate) mod tiff;
 

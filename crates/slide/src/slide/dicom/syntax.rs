@@ -8,6 +8,7 @@ use crate::Size;
 use crate::formats::colour::{Alpha, Model, to_rgb};
 use crate::formats::jpeg::{self, Output};
 use crate::formats::jpeg_2000::{self, Colours};
+use crate::formats::jpeg_ls;
 use crate::formats::{damaged, unsupported};
 
 /// What frames are.
@@ -16,6 +17,7 @@ pub(super) enum Syntax {
     Raw,
     Jpeg,
     Jpeg2000,
+    JpegLs,
 }
 
 impl Syntax {
@@ -28,11 +30,11 @@ impl Syntax {
         let name = match identifier.strip_prefix(ALL).unwrap_or("?") {
             "" | ".1" => return Ok(Self::Raw),
             ".4.50" | ".4.51" => return Ok(Self::Jpeg),
+            ".4.80" | ".4.81" => return Ok(Self::JpegLs),
             ".4.90" | ".4.91" => return Ok(Self::Jpeg2000),
             ".1.99" => "deflate of the whole file",
             ".2" => "numbers with the highest byte first",
             ".4.57" | ".4.70" => "lossless JPEG",
-            ".4.80" | ".4.81" => "JPEG-LS",
             ".4.110" | ".4.111" | ".4.112" => "JPEG XL",
             ".4.201" | ".4.202" | ".4.203" => "high-throughput JPEG 2000",
             ".5" => "run lengths",
@@ -47,6 +49,7 @@ impl Syntax {
             Self::Raw => "none",
             Self::Jpeg => "JPEG",
             Self::Jpeg2000 => "JPEG 2000",
+            Self::JpegLs => "JPEG-LS",
         }
     }
 
@@ -68,6 +71,14 @@ impl Syntax {
             Self::Jpeg2000 => {
                 let frame = jpeg_2000::decode_stream(&bytes, Colours::AsStated, budget)?;
                 (frame.size, frame.rgb)
+            }
+            Self::JpegLs => {
+                let frame = jpeg_ls::decode_stream(&bytes, size, budget)?;
+                if frame.channels != usize::from(header.samples_per_pixel) {
+                    return Err(damaged("DICOM", format!("a frame has {} components", frame.channels)));
+                }
+                let samples = frame.samples.iter().map(|sample| to_8_bits(*sample, frame.bits)).collect();
+                (frame.size, coloured(samples, frame.channels, header)?)
             }
         };
         if found.width_px < size.width_px || found.height_px < size.height_px {
@@ -96,6 +107,13 @@ fn raw(bytes: Vec<u8>, header: &Header, size: Size, budget: Budget) -> Result<Ve
         }
         _ => bytes,
     };
+    let mut rgb = coloured(samples, channels, header)?;
+    rgb.truncate(3 * area_px);
+    Ok(rgb)
+}
+
+/// Red, green and blue of samples of 8 bits, by what the file says that they are.
+fn coloured(samples: Vec<u8>, channels: usize, header: &Header) -> Result<Vec<u8>> {
     let model = match header.photometric.as_str() {
         "MONOCHROME1" => Model::InvertedGrey,
         "MONOCHROME2" => Model::Grey,
@@ -103,9 +121,7 @@ fn raw(bytes: Vec<u8>, header: &Header, size: Size, budget: Budget) -> Result<Ve
         "YBR_FULL" if channels == 3 => Model::YCbCr,
         other => return Err(unsupported("DICOM", format!("has pixels of the kind {other}"))),
     };
-    let mut rgb = to_rgb(samples, channels, &model, Alpha::None).0;
-    rgb.truncate(3 * area_px);
-    Ok(rgb)
+    Ok(to_rgb(samples, channels, &model, Alpha::None).0)
 }
 
 /// A sample of `bits` bits as 8, to the nearest.
@@ -150,7 +166,7 @@ mod tests {
     #[test]
     fn syntaxes_that_are_not_read_are_named() {
         let refusal = |identifier: &str| Syntax::of(identifier).unwrap_err().to_string();
-        assert!(refusal("1.2.840.10008.1.2.4.80").contains("JPEG-LS"));
+        assert!(refusal("1.2.840.10008.1.2.4.70").contains("lossless JPEG"));
         assert!(refusal("1.2.840.10008.1.2.9").contains("1.2.840.10008.1.2.9"));
         assert!(refusal("1.2.3").contains("1.2.3"));
         assert_eq!(Syntax::of("1.2.840.10008.1.2.4.91").unwrap(), Syntax::Jpeg2000);
