@@ -15,9 +15,9 @@ use std::sync::Mutex;
 const SMALLEST_KEPT: usize = 1 << 17;
 /// Side of a large page, in bytes.
 const LARGE_PAGE: usize = 1 << 21;
-/// Steps between two powers of two: a block is at most half as large again as what was asked for. Finer steps would keep
-/// more blocks that fit nothing; what is not asked for is not touched, and takes no memory.
-const STEPS: usize = 2;
+/// Steps between two powers of two: a block is at most a quarter larger than what was asked for. Finer steps would keep
+/// more blocks that fit nothing.
+const STEPS: usize = 4;
 /// Sizes that blocks are kept in.
 const CLASSES: usize = STEPS * usize::BITS as usize;
 
@@ -289,10 +289,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_hold_what_is_asked_for_and_at_most_half_more() {
+    fn classes_hold_what_is_asked_for_and_at_most_a_quarter_more() {
         for bytes in (SMALLEST_KEPT..1 << 24).step_by(77_777) {
             let class = Class::of(Layout::from_size_align(bytes, 16).unwrap()).unwrap();
-            assert!(class.bytes >= bytes && class.bytes <= bytes + bytes / 2, "{bytes}: {class:?}");
+            assert!(class.bytes >= bytes && class.bytes <= bytes + bytes / 4, "{bytes}: {class:?}");
             assert_eq!(Class::at(class.index), class);
         }
         assert_eq!(Class::of(Layout::from_size_align(SMALLEST_KEPT - 1, 16).unwrap()), None);
