@@ -8,6 +8,7 @@
 
 use crate::Size;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Columns a strip of the first pass holds: one cache line of `u32` four times over.
 const STRIP_PX: usize = 64;
@@ -32,10 +33,24 @@ pub fn distance_to_background_px(mask: &[bool], size: Size) -> Vec<f32> {
     let rows = distances_px.par_chunks_mut(size.width_px).enumerate();
     rows.for_each_init(Envelope::default, |envelope, (y, out)| {
         let column = |x: usize| strips[(x / STRIP_PX * size.height_px + y) * STRIP_PX + x % STRIP_PX];
-        envelope.build(size.width_px, column);
-        envelope.write_distances(out);
+        for run in runs_off_background(size.width_px, column) {
+            envelope.build(run.len(), |x| column(run.start + x));
+            envelope.write_distances(&mut out[run]);
+        }
     });
     distances_px
+}
+
+/// Runs of a row's pixels that are not background, each with the background pixel before and after it: behind these nothing is
+/// nearer. Elsewhere the distance is 0.
+fn runs_off_background(width_px: usize, column: impl Fn(usize) -> u32) -> impl Iterator<Item = Range<usize>> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let start = (next..width_px).find(|x| column(*x) > 0)?;
+        let end = (start..width_px).find(|x| column(*x) == 0).unwrap_or(width_px);
+        next = end;
+        Some(start.saturating_sub(1)..(end + 1).min(width_px))
+    })
 }
 
 fn distance_to_border_px(size: Size) -> Vec<f32> {

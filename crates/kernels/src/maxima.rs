@@ -30,6 +30,71 @@ pub fn h_maxima(values: &[f32], size: Size, h: f32) -> Labels {
     label_components(&regional_maxima(&grown, &ceiling, size), size, Connectivity::Eight)
 }
 
+/// Whether [`h_maxima`] of values that are not negative surely finds one peak at most, at a fraction of its cost: every other pixel that is as high as all its
+/// neighbours has a straight way to a higher one of them which goes down by less than `h`. Where this is false there may
+/// be a single peak all the same.
+///
+/// # Panics
+/// As [`h_maxima`].
+pub fn has_one_peak(values: &[f32], size: Size, h: f32) -> bool {
+    assert_eq!(values.len(), size.area_px(), "values do not fill {size} pixels");
+    let mut peaks = peaks(values, size);
+    peaks.sort_by(|one, next| next.0.total_cmp(&one.0));
+    // Of many peaks one is sure to stand out, and looking for ways between all of them would take long.
+    if peaks.is_empty() || peaks.len() > MOST_PEAKS {
+        return false;
+    }
+    // Rounding of `values - h` must not decide.
+    let deepest = h * (1.0 - 1e-4);
+    peaks.iter().enumerate().skip(1).all(|(index, &(height, from))| {
+        let higher = peaks[..index].iter().filter(|(other, _)| *other > height);
+        higher.into_iter().any(|&(_, to)| height - lowest_between(values, size, from, to) < deepest)
+    })
+}
+
+/// Peaks that [`has_one_peak`] looks at.
+const MOST_PEAKS: usize = 16;
+
+/// Pixels above 0 that no neighbour exceeds: their heights and places. One more than [`MOST_PEAKS`] at most.
+fn peaks(values: &[f32], size: Size) -> Vec<(f32, usize)> {
+    let mut peaks = Vec::new();
+    for y in 0..size.height_px {
+        let rows = y.saturating_sub(1)..(y + 2).min(size.height_px);
+        for x in 0..size.width_px {
+            let (at, columns) = (size.index(x, y), x.saturating_sub(1)..(x + 2).min(size.width_px));
+            let height = values[at];
+            // Most pixels have a higher one to their right or left.
+            let is_flank = values.get(at + 1).is_some_and(|next| *next > height && x + 1 < size.width_px);
+            if height <= 0.0 || height.is_nan() || is_flank {
+                continue;
+            }
+            let is_peak = rows.clone().all(|y| {
+                let start = size.index(0, y);
+                values[start..][columns.clone()].iter().all(|other| !(*other > height))
+            });
+            if is_peak {
+                peaks.push((height, at));
+                if peaks.len() > MOST_PEAKS {
+                    return peaks;
+                }
+            }
+        }
+    }
+    peaks
+}
+
+/// The lowest value on a straight way of neighbouring pixels.
+fn lowest_between(values: &[f32], size: Size, from: usize, to: usize) -> f32 {
+    let place = |at: usize| [(at % size.width_px) as f32, (at / size.width_px) as f32];
+    let ([x, y], [end_x, end_y]) = (place(from), place(to));
+    let steps = (end_x - x).abs().max((end_y - y).abs()).max(1.0);
+    (0..=steps as usize).fold(f32::INFINITY, |lowest, step| {
+        let part = step as f32 / steps;
+        let (x, y) = ((x + part * (end_x - x)).round(), (y + part * (end_y - y)).round());
+        lowest.min(values[size.index(x as usize, y as usize)])
+    })
+}
+
 fn not_nan(value: f32) -> f32 {
     if value.is_nan() { f32::NEG_INFINITY } else { value }
 }

@@ -1,9 +1,9 @@
 //! Morphology of masks with disks, and the removal of holes and crumbs.
 //!
 //! A disk of radius r holds the offsets with dx² + dy² ≤ r², as `skimage.morphology.disk`. What lies outside
-//! the picture neither erodes nor dilates. A dilation takes two steps: how far is the nearest pixel of the
-//! mask in this column, and how far does it reach along the row from there; both cost the same for every
-//! radius.
+//! the picture neither erodes nor dilates. A dilation by a small disk adds up the mask moved to each of its offsets; by a
+//! large one it takes two steps, which cost the same for every radius: how far is the nearest pixel of the
+//! mask in this column, and how far does it reach along the row from there.
 
 use crate::components::{Connectivity, areas_px, label_components};
 use crate::{Labels, Size};
@@ -12,6 +12,9 @@ use rayon::prelude::*;
 /// Fewest rows of a band, the share of one thread: each band also looks at `radius_px` rows above and below
 /// it.
 const BAND_ROWS: usize = 64;
+
+/// Disks up to this radius are applied offset by offset, many pixels at a time.
+const SMALL_RADIUS_PX: usize = 5;
 
 /// Mask pixels all of whose disk lies in the mask.
 ///
@@ -33,7 +36,8 @@ pub fn dilate_disk(mask: &[bool], size: Size, radius_px: usize) -> Vec<bool> {
     let band_rows = BAND_ROWS.max(4 * radius_px);
     let mut dilated = vec![false; mask.len()];
     dilated.par_chunks_mut((band_rows * size.width_px).max(1)).enumerate().for_each(|(band, out)| {
-        dilate_band(mask, size, &half_widths, band * band_rows, out);
+        let dilate = if radius_px <= SMALL_RADIUS_PX { dilate_band_directly } else { dilate_band };
+        dilate(mask, size, &half_widths, band * band_rows, out);
     });
     dilated
 }
@@ -128,6 +132,32 @@ fn dilate_band(mask: &[bool], size: Size, half_widths_px: &[usize], first_row: u
     for (out, distances) in out.chunks_mut(width_px).zip(distances.chunks(width_px)) {
         spread_row(distances, half_widths_px, out);
     }
+}
+
+/// [`dilate_band`], by moving whole rows to each offset of the disk.
+fn dilate_band_directly(
+    mask: &[bool],
+    size: Size,
+    half_widths_px: &[usize],
+    first_row: usize,
+    out: &mut [bool],
+) {
+    let reach = half_widths_px.len() - 1;
+    for (y, out) in (first_row..).zip(out.chunks_exact_mut(size.width_px)) {
+        for near in y.saturating_sub(reach)..(y + reach + 1).min(size.height_px) {
+            let row = row_of(mask, size.width_px, near);
+            add(out, row);
+            for shift in 1..=half_widths_px[near.abs_diff(y)].min(size.width_px) {
+                add(&mut out[shift..], row);
+                add(out, &row[shift..]);
+            }
+        }
+    }
+}
+
+/// Adds the pixels of a row to those of another, from the first on.
+fn add(to: &mut [bool], row: &[bool]) {
+    to.iter_mut().zip(row).for_each(|(to, pixel)| *to |= *pixel);
 }
 
 fn row_of(mask: &[bool], width_px: usize, y: usize) -> &[bool] {

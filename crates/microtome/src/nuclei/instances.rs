@@ -4,7 +4,7 @@ use super::confidence::ConfidenceMap;
 use microtome_kernels::components::{Connectivity, Extent, areas_px, extents, label_components};
 use microtome_kernels::distance::distance_to_background_px;
 use microtome_kernels::gaussian::gaussian_blur;
-use microtome_kernels::maxima::h_maxima;
+use microtome_kernels::maxima::{h_maxima, has_one_peak};
 use microtome_kernels::morphology::{close_disk, fill_holes, fill_small_holes, open_disk, remove_small};
 use microtome_kernels::watershed::watershed;
 use microtome_kernels::{Labels, Size};
@@ -160,6 +160,9 @@ fn part(pieces: &Labels, id: u32, extent: &Extent, smooth: &[f32], depth_px: f32
     // Smoothing spreads into the background, where no centre may lie.
     let inside: Vec<f32> =
         places.zip(&mask).map(|(at, inside)| if *inside { smooth[at] } else { 0.0 }).collect();
+    if has_one_peak(&inside, size, depth_px) {
+        return None;
+    }
     let markers = h_maxima(&inside, size, depth_px);
     if markers.highest_id() < 2 {
         return None;
