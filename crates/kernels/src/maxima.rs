@@ -30,7 +30,7 @@ pub fn h_maxima(values: &[f32], size: Size, h: f32) -> Labels {
     label_components(&regional_maxima(&grown, &ceiling, size), size, Connectivity::Eight)
 }
 
-/// Whether [`h_maxima`] of values that are not negative surely finds one peak at most, at a fraction of its cost: every other pixel that is as high as all its
+/// Whether [`h_maxima`] of numbers that are not negative surely finds one peak at most, at a fraction of its cost: every other pixel that is as high as all its
 /// neighbours has a straight way to a higher one of them which goes down by less than `h`. Where this is false there may
 /// be a single peak all the same.
 ///
@@ -70,7 +70,7 @@ fn peaks(values: &[f32], size: Size) -> Vec<(f32, usize)> {
             }
             let is_peak = rows.clone().all(|y| {
                 let start = size.index(0, y);
-                values[start..][columns.clone()].iter().all(|other| !(*other > height))
+                values[start..][columns.clone()].iter().all(|other| *other <= height)
             });
             if is_peak {
                 peaks.push((height, at));

@@ -13,6 +13,8 @@ use std::sync::Mutex;
 
 /// Blocks from this size on are kept, in bytes; smaller ones are the system allocator's.
 const SMALLEST_KEPT: usize = 1 << 17;
+/// What every block is aligned to at least, in bytes: a page.
+const PAGE: usize = 4096;
 /// Side of a large page, in bytes.
 const LARGE_PAGE: usize = 1 << 21;
 /// Steps between two powers of two: a block is at most a quarter larger than what was asked for. Finer steps would keep
@@ -110,10 +112,7 @@ struct Class {
 impl Class {
     /// The class of a layout, if its blocks are kept.
     fn of(layout: Layout) -> Option<Self> {
-        if layout.size() < SMALLEST_KEPT
-            || layout.align() > SMALLEST_KEPT
-            || layout.size() > isize::MAX as usize / 4
-        {
+        if layout.size() < SMALLEST_KEPT || layout.align() > PAGE || layout.size() > isize::MAX as usize / 4 {
             return None;
         }
         let power = (layout.size() - 1).ilog2() as usize;
@@ -180,7 +179,7 @@ mod pages {
 
     fn layout(bytes: usize) -> Layout {
         // SAFETY: the alignment is a power of two, and `Class::of` keeps sizes far below the limit.
-        unsafe { Layout::from_size_align_unchecked(bytes, 4096) }
+        unsafe { Layout::from_size_align_unchecked(bytes, super::PAGE) }
     }
 
     /// A block of zeros; null if there is no memory.
@@ -202,7 +201,7 @@ mod pages {
 unsafe impl GlobalAlloc for Recycling {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = Class::of(layout) else { return unsafe { System.alloc(layout) } };
-        kept(class).unwrap_or_else(|| pages::take(class.bytes))
+        kept(class).unwrap_or_else(|| new_block(class))
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -213,7 +212,7 @@ unsafe impl GlobalAlloc for Recycling {
                 block.write_bytes(0, layout.size());
                 block
             },
-            None => pages::take(class.bytes),
+            None => new_block(class),
         }
     }
 
@@ -234,6 +233,22 @@ unsafe impl GlobalAlloc for Recycling {
             _ => unsafe { self.moved(block, layout, wanted) },
         }
     }
+}
+
+/// A block of zeros from the system, which is given back all that is kept if it has no more; null if that is too little.
+fn new_block(class: Class) -> *mut u8 {
+    let block = pages::take(class.bytes);
+    if !block.is_null() {
+        return block;
+    }
+    let Ok(mut kept) = KEPT.lock() else { return block };
+    while kept.release_one() {}
+    let block = pages::take(class.bytes);
+    if block.is_null() {
+        kept.bytes_in_use = kept.bytes_in_use.saturating_sub(class.bytes);
+        kept.most_bytes_in_use = kept.bytes_in_use.max(kept.most_bytes_in_use.saturating_sub(class.bytes));
+    }
+    block
 }
 
 /// A block of a class that was kept, if there is one.
@@ -296,6 +311,8 @@ mod tests {
             assert_eq!(Class::at(class.index), class);
         }
         assert_eq!(Class::of(Layout::from_size_align(SMALLEST_KEPT - 1, 16).unwrap()), None);
+        let wider = Layout::from_size_align(SMALLEST_KEPT, 2 * PAGE).unwrap();
+        assert_eq!(Class::of(wider), None, "a page is all that blocks are aligned to");
     }
 
     #[test]

@@ -72,9 +72,16 @@ impl Stream {
             let [0xff, marker, behind @ ..] = rest else {
                 return Err(broken("it has no marker where one must be"));
             };
-            if matches!(marker, 0xff) {
-                rest = &rest[1..];
-                continue;
+            match marker {
+                0xff => {
+                    rest = &rest[1..];
+                    continue;
+                }
+                0xd9 => {
+                    let frame = stream.frame.filter(|frame| frame.channels == stream.done);
+                    return frame.ok_or_else(|| broken("it ends before all components are there"));
+                }
+                _ => {}
             }
             let length = usize::from(pair(behind, 0)?);
             let content = behind.get(2..length).ok_or_else(|| broken("it ends within a segment"))?;
@@ -82,13 +89,7 @@ impl Stream {
             match marker {
                 0xf7 => stream.read_frame(content, expected, budget)?,
                 0xf8 => stream.read_presets(content)?,
-                0xda => {
-                    rest = stream.read_scan(content, rest)?;
-                    let frame = stream.frame.take_if(|frame| frame.channels == stream.done);
-                    if let Some(frame) = frame.filter(|_| rest.starts_with(b"\xff\xd9")) {
-                        return Ok(frame);
-                    }
-                }
+                0xda => rest = stream.read_scan(content, rest)?,
                 0xdd => return Err(unsupported("JPEG-LS", "has restart markers")),
                 // HP's transforms of colours.
                 0xe8 if content.starts_with(b"mrfx") && content.get(4) != Some(&0) => {
@@ -132,11 +133,14 @@ impl Stream {
     fn read_scan<'a>(&mut self, content: &[u8], coded: &'a [u8]) -> Result<&'a [u8]> {
         let frame = self.frame.as_mut().ok_or_else(|| broken("a scan comes before the frame"))?;
         let count = usize::from(*content.first().unwrap_or(&0));
-        let (Some(listed), Some([near, interleave, _])) =
+        let (Some(listed), Some([near, interleave, transform])) =
             (content.get(1..1 + 2 * count), content.get(1 + 2 * count..))
         else {
             return Err(broken("the header of a scan is too short"));
         };
+        if *transform != 0 {
+            return Err(unsupported("JPEG-LS", "has samples without their lowest bits"));
+        }
         let named = self.names.get(self.done..self.done + count);
         let is_next = named.is_some_and(|names| names.iter().eq(listed.iter().step_by(2)));
         let interleave = match (interleave, count) {
@@ -315,7 +319,6 @@ impl<'a> Scan<'a> {
         } else {
             a + b - c
         };
-        // Of neighbours that only nearly differ the context may be that of runs, which is never read here losslessly.
         let foretold = (foretold + sign * context.c).clamp(0, parameters.max_value);
         let k = golomb_parameter(context.a, context.n);
         let mapped = self.bits.golomb(k, parameters.limit, parameters.bits)? as i32;
@@ -326,6 +329,9 @@ impl<'a> Scan<'a> {
             (false, true) => (mapped - 1) / 2,
             (true, true) => -(mapped / 2) - 1,
         };
+        if error.abs() > parameters.range {
+            return None;
+        }
         context.b += error * parameters.step();
         context.a += error.abs();
         if context.n == parameters.reset {
@@ -370,6 +376,9 @@ impl<'a> Scan<'a> {
         let limit = parameters.limit - RUN_BITS[run] - 1;
         let mapped = self.bits.golomb(k, limit, parameters.bits)? as i32;
         let (amount, is_odd) = ((mapped + kind + 1) / 2, (mapped + kind) % 2 == 1);
+        if amount > parameters.range {
+            return None;
+        }
         let is_negative = (k != 0 || 2 * context.b >= context.n) == is_odd;
         let error = if is_negative { -amount } else { amount };
         context.b += i32::from(error < 0);
@@ -449,6 +458,47 @@ mod tests {
             }
         }
         assert!(decoded > 500 && refused > 500, "{decoded} decoded, {refused} refused");
+    }
+
+    /// A frame of one component, with thresholds, and a scan of the given bytes.
+    fn stream_of(size: [u8; 2], bits: u8, reset: u16, near: u8, coded: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0xff, 0xd8, 0xff, 0xf7, 0, 11, bits, 0, size[1], 0, size[0], 1, 1, 0x11, 0];
+        bytes.extend([0xff, 0xf8, 0, 13, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(reset.to_be_bytes());
+        bytes.extend([0xff, 0xda, 0, 8, 1, 1, 0, near, 0, 0]);
+        bytes.extend(coded);
+        bytes.extend([0xff, 0xd9]);
+        bytes
+    }
+
+    #[test]
+    fn errors_beyond_all_bounds_are_refused_before_they_add_up() {
+        let size = Size::new(60, 60);
+        let mut refused = 0;
+        for seed in 0..400u32 {
+            // Long codes: few ones among zeros, and long runs of ones that are no markers.
+            let byte = |at: u32| match (at * 7 + seed * 13) % 11 {
+                0 => 0x7f,
+                1 => (seed % 128) as u8,
+                _ => u8::from((at + seed).is_multiple_of(3)),
+            };
+            let coded: Vec<u8> = (0..9000).map(byte).collect();
+            for (bits, near) in [(16, 0), (16, 255), (8, 0), (8, 127), (2, 0)] {
+                let bytes = stream_of([60, 60], bits, [0, 3, 255][seed as usize % 3], near, &coded);
+                refused += usize::from(decode_stream(&bytes, size, Budget::DEFAULT).is_err());
+            }
+        }
+        assert!(refused > 1000, "{refused}");
+    }
+
+    #[test]
+    fn fill_bytes_and_comments_may_come_before_the_end() {
+        let stream = &streams()[1];
+        let whole = stream.bytes.strip_suffix(b"\xff\xd9").unwrap();
+        for end in [&b"\xff\xff\xd9"[..], b"\xff\xfe\0\x04ab\xff\xd9"] {
+            let bytes = [whole, end].concat();
+            assert!(decode_stream(&bytes, stream.size, Budget::DEFAULT).unwrap().samples == stream.samples);
+        }
     }
 
     #[test]

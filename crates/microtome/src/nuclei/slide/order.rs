@@ -55,6 +55,20 @@ impl Front {
         None
     }
 
+    /// How many tiles can be worked on at a time, at least, if all of the plan are to be done: of those that wait for equally
+    /// many others in a row, none waits for another.
+    pub fn width(&self) -> usize {
+        let (mut steps, mut tiles) = (Vec::with_capacity(self.before.len()), vec![0]);
+        for before in &self.before {
+            // Those before come before it in the plan, too.
+            let step = before.iter().flatten().map(|index: &usize| steps[*index] + 1).max().unwrap_or(0);
+            steps.push(step);
+            tiles.resize(tiles.len().max(step + 1), 0);
+            tiles[step] += 1;
+        }
+        tiles.into_iter().max().unwrap_or(0)
+    }
+
     /// Deals out no further tile.
     pub fn stop(&self) {
         self.lock().is_over = true;
@@ -66,14 +80,7 @@ impl Front {
     }
 }
 
-/// How many tiles of a plan can be begun at a time, at most: those of a diagonal, none of which waits for another.
-pub fn longest_diagonal(plan: &TilePlan) -> usize {
-    let mut tiles: BTreeMap<i64, usize> = BTreeMap::new();
-    places(plan).for_each(|(x, y)| *tiles.entry(x + y).or_default() += 1);
-    tiles.into_values().max().unwrap_or(0)
-}
-
-/// A tile to be worked on. When this is dropped, those that waited for it wait no longer.
+/// A tile to be worked on. Whoever drops it without [`Self::hand_on`] has failed: no further tile is dealt out then.
 #[derive(Debug)]
 pub struct Dealt<'a> {
     /// Its place in the plan.
@@ -81,10 +88,19 @@ pub struct Dealt<'a> {
     front: &'a Front,
 }
 
-impl Drop for Dealt<'_> {
-    fn drop(&mut self) {
+impl Dealt<'_> {
+    /// The tile has handed on what others wait for.
+    pub fn hand_on(self) {
         self.front.lock().has_handed_on[self.index] = true;
         self.front.changed.notify_all();
+    }
+}
+
+impl Drop for Dealt<'_> {
+    fn drop(&mut self) {
+        if !self.front.lock().has_handed_on[self.index] {
+            self.front.stop();
+        }
     }
 }
 
@@ -193,7 +209,7 @@ mod tests {
                         }
                         std::thread::sleep(std::time::Duration::from_micros(300));
                         begun.lock().unwrap().push(dealt.index);
-                        drop(dealt);
+                        dealt.hand_on();
                     }
                 });
             }
@@ -210,6 +226,8 @@ mod tests {
         let first = front.next().unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| front.next().is_none());
+            // The other thread waits by now, most likely.
+            std::thread::sleep(std::time::Duration::from_millis(30));
             front.stop();
             assert!(waiting.join().unwrap());
         });
@@ -218,8 +236,25 @@ mod tests {
     }
 
     #[test]
-    fn as_many_tiles_are_begun_at_a_time_as_lie_on_a_diagonal() {
-        assert_eq!([plan(0..7), plan(0..35), plan(0..0)].map(|plan| longest_diagonal(&plan)), [1, 5, 0]);
+    fn a_tile_that_fails_ends_the_work_of_those_that_wait_for_it() {
+        let plan = plan(0..2);
+        let front = Front::of(&plan, &[0, 1]);
+        std::thread::scope(|scope| {
+            let failing = scope.spawn(|| {
+                let _first = front.next().unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(30));
+                panic!("on purpose");
+            });
+            assert!(failing.join().is_err());
+            assert!(front.next().is_none(), "its neighbour would find nothing handed on");
+        });
+    }
+
+    #[test]
+    fn as_many_tiles_are_worked_on_as_do_not_wait_for_each_other() {
+        let width = |plan: TilePlan| Front::of(&plan, &[]).width();
+        assert_eq!([plan(0..7), plan(0..35), plan(0..0)].map(width), [1, 5, 0]);
+        assert_eq!(width(plan([0, 2, 4, 6, 20].into_iter())), 5, "apart from each other");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::bands::{self, Bands};
 use super::export::{DoneTiles, SlideFiles, SlideSummary, geojson_extension, mpp_of_level};
 use super::input::SlideWork;
 use super::maps::MapFormat;
-use super::order::{Finished, Front, longest_diagonal};
+use super::order::{Finished, Front};
 use super::tile::TileWork;
 use super::windows::{tissue_of, windows};
 use super::{field, record};
@@ -205,7 +205,7 @@ fn do_tiles(
             }
         }
     };
-    let crews = Crews::of(system::threads(), fit_in_memory(plan.core_px, context), longest_diagonal(plan));
+    let crews = Crews::of(system::threads(), fit_in_memory(plan.core_px, context), front.width());
     let pools: Result<Vec<ThreadPool>> = (0..crews.count.min(todo.len())).map(|_| crews.pool()).collect();
     let pools = pools?;
     std::thread::scope(|scope| {

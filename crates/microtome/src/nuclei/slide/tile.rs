@@ -82,6 +82,7 @@ impl TileWork<'_> {
         let region = match self.slide.region_in_level(self.level, window, self.budget) {
             Err(error) if error.fault() == microtome_vault::Fault::Input => {
                 self.bands.keep(core, &self.bands.nothing(core))?;
+                dealt.hand_on();
                 let confidence = vec![0; core.size.area_px()];
                 let unreadable = Some((1, error.to_string()));
                 return Ok(TileFound { nuclei: Vec::new(), confidence, unreadable, cut: 0, fields: [0; 2] });
@@ -93,7 +94,7 @@ impl TileWork<'_> {
         let fields = self.focus(core, window, &picture);
         let (confidence, handed) =
             self.bands.complete(core, decided, |missing| self.confidence(&picture, window, missing))?;
-        drop(dealt);
+        dealt.hand_on();
         self.bands.keep(core, &handed)?;
         let rgb = part_of(decided, window).cut(picture.rgb, picture.size, 3);
         let labels = instances(&confidence, self.mpp, self.segmenter.instances_config());

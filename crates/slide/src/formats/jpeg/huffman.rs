@@ -239,6 +239,11 @@ impl<'a> Bits<'a> {
         bits
     }
 
+    /// Whether bits were read behind the end.
+    pub(super) fn is_over(&self) -> bool {
+        self.beyond > self.count
+    }
+
     /// The bytes from the next marker on; none if bits were read behind it, or whole bytes before it were not read.
     pub(super) fn rest(self) -> Option<&'a [u8]> {
         let unread = self.count.checked_sub(self.beyond)?;

@@ -196,7 +196,7 @@ impl<'a> Stream<'a> {
             // The last row of halved colour needs the first one below, unless there is none.
             let is_last = unit + 1 == units[1];
             let ready = if is_last { self.size.height_px } else { (unit + 1) * most[1] * BLOCK_PX - 1 };
-            let done = unit.checked_mul(most[1] * BLOCK_PX).map_or(0, |rows| rows.saturating_sub(1));
+            let done = (unit * most[1] * BLOCK_PX).saturating_sub(1);
             for (y, row) in rows.by_ref().take(ready - done) {
                 planes.iter_mut().for_each(|plane| plane.go_to(y));
                 draw(row, &planes, self.size.width_px, colours);
@@ -286,7 +286,8 @@ impl<'a> Scan<'a> {
         for ((plane, blocks), (steps, _)) in planes.iter_mut().zip(&self.blocks).zip(&self.tables) {
             plane.push(blocks, steps);
         }
-        Some(())
+        // A stream that is cut off costs a row of zeros, not a picture.
+        (!self.bits.is_over()).then_some(())
     }
 
     /// Passes over a restart marker.

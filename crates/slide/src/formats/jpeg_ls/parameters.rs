@@ -27,6 +27,10 @@ impl Parameters {
         let most = (1 << bits) - 1;
         let max_value = if max_value == 0 { most } else { max_value };
         let near = i32::from(near);
+        // The highest that the standard allows; what has added up stays within 32 bits.
+        if reset > max_value.max(255) {
+            return None;
+        }
         if max_value > most || near > (max_value / 2).min(255) {
             return None;
         }

@@ -74,10 +74,15 @@ impl Syntax {
             }
             Self::JpegLs => {
                 let frame = jpeg_ls::decode_stream(&bytes, size, budget)?;
-                if frame.channels != usize::from(header.samples_per_pixel) {
-                    return Err(damaged("DICOM", format!("a frame has {} components", frame.channels)));
+                let [allocated, stored] = header.bits;
+                if frame.channels != usize::from(header.samples_per_pixel) || frame.bits > allocated {
+                    let (channels, bits) = (frame.channels, frame.bits);
+                    return Err(damaged(
+                        "DICOM",
+                        format!("a frame has {channels} components of {bits} bits"),
+                    ));
                 }
-                let samples = frame.samples.iter().map(|sample| to_8_bits(*sample, frame.bits)).collect();
+                let samples = frame.samples.iter().map(|sample| to_8_bits(*sample, stored)).collect();
                 (frame.size, coloured(samples, frame.channels, header)?)
             }
         };
