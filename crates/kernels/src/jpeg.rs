@@ -24,6 +24,10 @@ const CONSTANT_BITS: u32 = 13;
 /// Bits that are kept between the two passes.
 const BETWEEN_BITS: u32 = 2;
 
+/// Bits that the pass down the columns drops, and the one along the rows, which takes the transform's eighth, too.
+const COLUMNS_DROP: u32 = CONSTANT_BITS - BETWEEN_BITS;
+const ROWS_DROP: u32 = CONSTANT_BITS + BETWEEN_BITS + 3;
+
 /// Cosines of the transform, with [`CONSTANT_BITS`] behind the point.
 mod cosine {
     pub(super) const C0_298: i32 = 2446;
@@ -87,8 +91,11 @@ fn transform_block(block: &Block, steps: &[Line; BLOCK_PX]) -> [[u8; BLOCK_PX]; 
             line[i] = i32::from(numbers[i]).wrapping_mul(steps[i]);
         }
     }
-    let columns = pass::<{ CONSTANT_BITS - BETWEEN_BITS }>(lines);
-    let rows = transposed(pass::<{ CONSTANT_BITS + BETWEEN_BITS + 3 }>(transposed(columns)));
+    // SAFETY: arrays need no instructions of their own.
+    let rows = unsafe {
+        let columns = pass::<_, COLUMNS_DROP>(lines);
+        transposed(pass::<_, ROWS_DROP>(transposed(columns)))
+    };
     let mut samples = [[0; BLOCK_PX]; BLOCK_PX];
     for (samples, row) in samples.iter_mut().zip(rows) {
         for i in 0..BLOCK_PX {
@@ -111,8 +118,6 @@ fn level_of_even(block: &Block, steps: &[Line; BLOCK_PX]) -> u8 {
     level.saturating_add(128).clamp(0, 255) as u8
 }
 
-// Loops and not `array::map`, which is not always built into its caller, and then not for its registers.
-
 #[inline(always)]
 fn transposed(lines: [Line; BLOCK_PX]) -> [Line; BLOCK_PX] {
     let mut transposed = lines;
@@ -124,65 +129,92 @@ fn transposed(lines: [Line; BLOCK_PX]) -> [Line; BLOCK_PX] {
     transposed
 }
 
-#[inline(always)]
-fn sum(mut a: Line, b: Line) -> Line {
-    for i in 0..BLOCK_PX {
-        a[i] = a[i].wrapping_add(b[i]);
-    }
-    a
+/// A number of 32 bits in each column of a block, in whatever holds them. What does not fit is cut off.
+///
+/// # Safety
+/// Of every function: the processor must have the instructions of the type.
+trait Numbers: Copy {
+    /// One number in all columns.
+    unsafe fn all(number: i32) -> Self;
+    unsafe fn sum(self, other: Self) -> Self;
+    unsafe fn difference(self, other: Self) -> Self;
+    unsafe fn times(self, factor: i32) -> Self;
+    /// Without the last bits.
+    unsafe fn without<const BITS: u32>(self) -> Self;
 }
 
-#[inline(always)]
-fn difference(mut a: Line, b: Line) -> Line {
-    for i in 0..BLOCK_PX {
-        a[i] = a[i].wrapping_sub(b[i]);
+// Loops and not `array::map`, which is not always built into its caller, and then not for its registers.
+impl Numbers for Line {
+    #[inline(always)]
+    unsafe fn all(number: i32) -> Self {
+        [number; BLOCK_PX]
     }
-    a
-}
 
-#[inline(always)]
-fn times(mut a: Line, factor: i32) -> Line {
-    for value in &mut a {
-        *value = value.wrapping_mul(factor);
+    #[inline(always)]
+    unsafe fn sum(mut self, other: Self) -> Self {
+        for i in 0..BLOCK_PX {
+            self[i] = self[i].wrapping_add(other[i]);
+        }
+        self
     }
-    a
-}
 
-/// To `DROPPED` bits fewer.
-#[inline(always)]
-fn rounded<const DROPPED: u32>(mut a: Line) -> Line {
-    for value in &mut a {
-        *value = value.wrapping_add(1 << (DROPPED - 1)) >> DROPPED;
+    #[inline(always)]
+    unsafe fn difference(mut self, other: Self) -> Self {
+        for i in 0..BLOCK_PX {
+            self[i] = self[i].wrapping_sub(other[i]);
+        }
+        self
     }
-    a
+
+    #[inline(always)]
+    unsafe fn times(mut self, factor: i32) -> Self {
+        for value in &mut self {
+            *value = value.wrapping_mul(factor);
+        }
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn without<const BITS: u32>(mut self) -> Self {
+        for value in &mut self {
+            *value >>= BITS;
+        }
+        self
+    }
 }
 
 /// One-dimensional inverse transforms down the columns of eight lines, rounded to `DROPPED` bits fewer.
+///
+/// # Safety
+/// As for [`Numbers`].
 #[inline(always)]
-fn pass<const DROPPED: u32>(lines: [Line; BLOCK_PX]) -> [Line; BLOCK_PX] {
+unsafe fn pass<N: Numbers, const DROPPED: u32>(lines: [N; BLOCK_PX]) -> [N; BLOCK_PX] {
     use cosine::*;
     let [l0, l1, l2, l3, l4, l5, l6, l7] = lines;
-    // Even frequencies: a rotation of 2 and 6, a butterfly of 0 and 4.
-    let shared = times(sum(l2, l6), C0_541);
-    let (low, high) = (difference(shared, times(l6, C1_847)), sum(shared, times(l2, C0_765)));
-    let (plus, minus) =
-        (times(sum(l0, l4), 1 << CONSTANT_BITS), times(difference(l0, l4), 1 << CONSTANT_BITS));
-    let even = [sum(plus, high), sum(minus, low), difference(minus, low), difference(plus, high)];
-    // Odd frequencies.
-    let shared = times(sum(sum(l7, l3), sum(l5, l1)), C1_175);
-    let (of_37, of_15) =
-        (difference(shared, times(sum(l7, l3), C1_961)), difference(shared, times(sum(l5, l1), C0_390)));
-    let (of_17, of_35) = (times(sum(l7, l1), C0_899), times(sum(l5, l3), C2_562));
-    let odd = [
-        sum(difference(times(l1, C1_501), of_17), of_15),
-        sum(difference(times(l3, C3_072), of_35), of_37),
-        sum(difference(times(l5, C2_053), of_35), of_15),
-        sum(difference(times(l7, C0_298), of_17), of_37),
-    ];
-    let mut lines = [[0; BLOCK_PX]; BLOCK_PX];
-    for at in 0..BLOCK_PX / 2 {
-        lines[at] = rounded::<DROPPED>(sum(even[at], odd[at]));
-        lines[7 - at] = rounded::<DROPPED>(difference(even[at], odd[at]));
+    let mut lines = lines;
+    unsafe {
+        // Even frequencies: a rotation of 2 and 6, a butterfly of 0 and 4.
+        let shared = l2.sum(l6).times(C0_541);
+        let (low, high) = (shared.difference(l6.times(C1_847)), shared.sum(l2.times(C0_765)));
+        let (plus, minus) =
+            (l0.sum(l4).times(1 << CONSTANT_BITS), l0.difference(l4).times(1 << CONSTANT_BITS));
+        let even = [plus.sum(high), minus.sum(low), minus.difference(low), plus.difference(high)];
+        // Odd frequencies.
+        let shared = l7.sum(l3).sum(l5.sum(l1)).times(C1_175);
+        let of_37 = shared.difference(l7.sum(l3).times(C1_961));
+        let of_15 = shared.difference(l5.sum(l1).times(C0_390));
+        let (of_17, of_35) = (l7.sum(l1).times(C0_899), l5.sum(l3).times(C2_562));
+        let odd = [
+            l1.times(C1_501).difference(of_17).sum(of_15),
+            l3.times(C3_072).difference(of_35).sum(of_37),
+            l5.times(C2_053).difference(of_35).sum(of_15),
+            l7.times(C0_298).difference(of_17).sum(of_37),
+        ];
+        let half = N::all(1 << (DROPPED - 1));
+        for at in 0..BLOCK_PX / 2 {
+            lines[at] = even[at].sum(odd[at]).sum(half).without::<DROPPED>();
+            lines[7 - at] = even[at].difference(odd[at]).sum(half).without::<DROPPED>();
+        }
     }
     lines
 }

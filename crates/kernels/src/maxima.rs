@@ -30,9 +30,9 @@ pub fn h_maxima(values: &[f32], size: Size, h: f32) -> Labels {
     label_components(&regional_maxima(&grown, &ceiling, size), size, Connectivity::Eight)
 }
 
-/// Whether [`h_maxima`] of numbers that are not negative surely finds one peak at most, at a fraction of its cost: every other pixel that is as high as all its
-/// neighbours has a straight way to a higher one of them which goes down by less than `h`. Where this is false there may
-/// be a single peak all the same.
+/// Whether [`h_maxima`] surely finds one peak at most, at a fraction of its cost: every other pixel that is as high as
+/// all its neighbours has a straight way to a higher one of them which goes down by less than `h`. Where this is false
+/// there may be a single peak all the same. For values that are neither negative nor NaN.
 ///
 /// # Panics
 /// As [`h_maxima`].
@@ -47,8 +47,8 @@ pub fn has_one_peak(values: &[f32], size: Size, h: f32) -> bool {
     // Rounding of `values - h` must not decide.
     let deepest = h * (1.0 - 1e-4);
     peaks.iter().enumerate().skip(1).all(|(index, &(height, from))| {
-        let higher = peaks[..index].iter().filter(|(other, _)| *other > height);
-        higher.into_iter().any(|&(_, to)| height - lowest_between(values, size, from, to) < deepest)
+        let mut higher = peaks[..index].iter().filter(|(other, _)| *other > height);
+        higher.any(|&(_, to)| height - lowest_between(values, size, from, to) < deepest)
     })
 }
 

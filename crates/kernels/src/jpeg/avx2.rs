@@ -1,6 +1,6 @@
 //! The transform and the colours in registers of AVX2: the same whole numbers.
 
-use super::{BETWEEN_BITS, BLOCK_PX, Block, CONSTANT_BITS, Line, PIXELS, cosine, is_even, level_of_even};
+use super::{BLOCK_PX, Block, COLUMNS_DROP, Line, Numbers, PIXELS, ROWS_DROP, is_even, level_of_even, pass};
 use std::arch::x86_64::*;
 
 /// A line of a block, a number in each lane.
@@ -38,8 +38,11 @@ fn transform_block(block: &Block, steps: &[Line; BLOCK_PX]) -> [[u8; BLOCK_PX]; 
             unsafe { (_mm_loadu_si128(numbers.as_ptr().cast()), _mm256_loadu_si256(steps.as_ptr().cast())) };
         *line = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(numbers), steps);
     }
-    let columns = pass::<{ (CONSTANT_BITS - BETWEEN_BITS) as i32 }>(lines);
-    let rows = transposed(pass::<{ (CONSTANT_BITS + BETWEEN_BITS + 3) as i32 }>(transposed(columns)));
+    // SAFETY: this function is called where the processor has AVX2.
+    let rows = unsafe {
+        let columns = pass::<_, COLUMNS_DROP>(lines);
+        transposed(pass::<_, ROWS_DROP>(transposed(columns)))
+    };
     let mut samples = [[0; BLOCK_PX]; BLOCK_PX];
     let zero_level = _mm256_set1_epi32(128);
     for (samples, rows) in samples.as_chunks_mut::<4>().0.iter_mut().zip(rows.as_chunks::<4>().0) {
@@ -76,37 +79,31 @@ fn transposed(lines: [Lanes; BLOCK_PX]) -> [Lanes; BLOCK_PX] {
     ]
 }
 
-/// [`super::pass`].
-#[target_feature(enable = "avx2")]
-fn pass<const DROPPED: i32>(lines: [Lanes; BLOCK_PX]) -> [Lanes; BLOCK_PX] {
-    use cosine::*;
-    let sum = |a, b| _mm256_add_epi32(a, b);
-    let difference = |a, b| _mm256_sub_epi32(a, b);
-    let times = |a, factor: i32| _mm256_mullo_epi32(a, _mm256_set1_epi32(factor));
-    let [l0, l1, l2, l3, l4, l5, l6, l7] = lines;
-    let shared = times(sum(l2, l6), C0_541);
-    let (low, high) = (difference(shared, times(l6, C1_847)), sum(shared, times(l2, C0_765)));
-    let whole = |a| _mm256_slli_epi32::<{ CONSTANT_BITS as i32 }>(a);
-    let (plus, minus) = (whole(sum(l0, l4)), whole(difference(l0, l4)));
-    let even = [sum(plus, high), sum(minus, low), difference(minus, low), difference(plus, high)];
-    let shared = times(sum(sum(l7, l3), sum(l5, l1)), C1_175);
-    let (of_37, of_15) =
-        (difference(shared, times(sum(l7, l3), C1_961)), difference(shared, times(sum(l5, l1), C0_390)));
-    let (of_17, of_35) = (times(sum(l7, l1), C0_899), times(sum(l5, l3), C2_562));
-    let odd = [
-        sum(difference(times(l1, C1_501), of_17), of_15),
-        sum(difference(times(l3, C3_072), of_35), of_37),
-        sum(difference(times(l5, C2_053), of_35), of_15),
-        sum(difference(times(l7, C0_298), of_17), of_37),
-    ];
-    let half = _mm256_set1_epi32(1 << (DROPPED - 1));
-    let rounded = |a| _mm256_srai_epi32::<DROPPED>(sum(a, half));
-    let mut lines = lines;
-    for at in 0..BLOCK_PX / 2 {
-        lines[at] = rounded(sum(even[at], odd[at]));
-        lines[7 - at] = rounded(difference(even[at], odd[at]));
+impl Numbers for Lanes {
+    #[inline(always)]
+    unsafe fn all(number: i32) -> Self {
+        unsafe { _mm256_set1_epi32(number) }
     }
-    lines
+
+    #[inline(always)]
+    unsafe fn sum(self, other: Self) -> Self {
+        unsafe { _mm256_add_epi32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn difference(self, other: Self) -> Self {
+        unsafe { _mm256_sub_epi32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn times(self, factor: i32) -> Self {
+        unsafe { _mm256_mullo_epi32(self, _mm256_set1_epi32(factor)) }
+    }
+
+    #[inline(always)]
+    unsafe fn without<const BITS: u32>(self) -> Self {
+        unsafe { _mm256_sra_epi32(self, _mm_cvtsi32_si128(BITS as i32)) }
+    }
 }
 
 /// [`super::convert`].

@@ -502,6 +502,16 @@ mod tests {
     }
 
     #[test]
+    fn samples_without_their_lowest_bits_are_refused() {
+        let mut bytes = stream_of([1, 1], 8, 0, 0, &[0x80]);
+        let at = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 9;
+        assert_eq!(bytes[at], 0);
+        bytes[at] = 2;
+        let refusal = decode_stream(&bytes, Size::new(1, 1), Budget::DEFAULT).err().unwrap().to_string();
+        assert!(refusal.contains("without their lowest bits"), "{refusal}");
+    }
+
+    #[test]
     fn another_extent_and_too_much_memory_are_refused() {
         let stream = &streams()[1];
         let refusal = |size, budget| decode_stream(stream.bytes, size, budget).err().unwrap().to_string();

@@ -180,8 +180,11 @@ fn do_tiles(
     let failed: Mutex<Option<Error>> = Mutex::new(None);
     let pixels = AtomicUsize::new(0);
     let started = Instant::now();
-    context.progress().begin(&format!("segmenting {name}"), todo.len());
     let front = Front::of(plan, todo);
+    let crews = Crews::of(system::threads(), fit_in_memory(plan.core_px, context), front.width());
+    let pools: Result<Vec<ThreadPool>> = (0..crews.count.min(todo.len())).map(|_| crews.pool()).collect();
+    let pools = pools?;
+    context.progress().begin(&format!("segmenting {name}"), todo.len());
     let one_after_the_other = || {
         while let Some(dealt) = front.next() {
             if context.is_cancelled() {
@@ -205,9 +208,6 @@ fn do_tiles(
             }
         }
     };
-    let crews = Crews::of(system::threads(), fit_in_memory(plan.core_px, context), front.width());
-    let pools: Result<Vec<ThreadPool>> = (0..crews.count.min(todo.len())).map(|_| crews.pool()).collect();
-    let pools = pools?;
     std::thread::scope(|scope| {
         for pool in &pools {
             scope.spawn(|| pool.install(one_after_the_other));

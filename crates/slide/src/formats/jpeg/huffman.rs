@@ -325,5 +325,6 @@ mod tests {
         late.fill();
         late.skip(9);
         assert_eq!(late.rest(), None, "a bit behind the marker");
+        assert!(late.is_over() && !early.is_over());
     }
 }
