@@ -12,7 +12,7 @@
 use super::WIDTH;
 use super::passes::{Extent, From};
 use super::rows::{LINE, Lines};
-use super::taps::{TAPS, Taps};
+use super::taps::{TAPS, Taps, lines_of};
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::{Array8, Vector};
 use crate::network::winograd_line::{POINTS, input_line, output_line, weight_line};
@@ -165,86 +165,87 @@ pub(super) unsafe fn convolve_group<V: Arithmetic, C: Company, const OUTPUTS: us
     products: *mut f32,
     company: &mut C,
 ) {
+    let wide = lines_of::<V, VECTORS>() * LINE;
     unsafe {
         let mut x = 0;
-        while x + VECTORS * V::LANES <= extent.stride {
+        while x + wide <= extent.stride {
             for first in (0..WIDTH).step_by(OUTPUTS) {
                 let weight = weight.add(first);
                 multiply::<V, C, OUTPUTS, VECTORS>(combined, weight, taps, products, x, company);
-                give_away::<V, C, OUTPUTS, VECTORS>(products, first, x, company);
+                give_away::<V, C, OUTPUTS>(products, first, (x, wide), company);
             }
-            x += VECTORS * V::LANES;
+            x += wide;
         }
         while x < extent.stride {
             for first in (0..WIDTH).step_by(OUTPUTS) {
                 let weight = weight.add(first);
-                multiply::<V, C, OUTPUTS, 1>(combined, weight, taps, products, x, company);
-                give_away::<V, C, OUTPUTS, 1>(products, first, x, company);
+                match LINE / V::LANES {
+                    1 => multiply::<V, C, OUTPUTS, 1>(combined, weight, taps, products, x, company),
+                    2 => multiply::<V, C, OUTPUTS, 2>(combined, weight, taps, products, x, company),
+                    _ => multiply::<V, C, OUTPUTS, 4>(combined, weight, taps, products, x, company),
+                }
+                give_away::<V, C, OUTPUTS>(products, first, (x, LINE), company);
             }
-            x += V::LANES;
+            x += LINE;
         }
     }
 }
 
-/// For each point, `OUTPUTS × VECTORS` accumulators stay in registers over all inputs and taps.
+/// The products of all points, `[point, output, wide]`: for each point, `OUTPUTS × VECTORS` accumulators stay in
+/// registers over all inputs and taps.
 #[inline(always)]
 unsafe fn multiply<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTORS: usize>(
     combined: [From; POINTS],
-    mut weight: *const f32,
+    weight: *const f32,
     taps: Taps,
     products: *mut f32,
     x: usize,
     company: &mut C,
 ) {
+    let wide = lines_of::<V, VECTORS>() * LINE;
     unsafe {
-        for point in 0..POINTS {
-            let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
-            let mut row = combined[point].at(0, x).sub(taps.dilation);
-            for _ in 0..taps.inputs {
-                company.fetch();
-                let mut from = row;
-                for _ in 0..3 {
-                    let mut pixels = [V::zero(); VECTORS];
-                    for v in 0..VECTORS {
-                        pixels[v] = V::load(from.add(v * V::LANES));
+        for part in (0..wide).step_by(VECTORS * V::LANES) {
+            let mut weight = weight;
+            for point in 0..POINTS {
+                let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
+                let mut row = combined[point].at(0, x + part).sub(taps.dilation);
+                for _ in 0..taps.inputs {
+                    company.fetch();
+                    let mut from = row;
+                    for _ in 0..3 {
+                        sums = V::plus_outer_product(sums, weight, from);
+                        weight = weight.add(WIDTH);
+                        from = from.add(taps.dilation);
                     }
-                    for o in 0..OUTPUTS {
-                        let factor = V::splat(*weight.add(o));
-                        for v in 0..VECTORS {
-                            sums[o][v] = sums[o][v].plus_product(factor, pixels[v]);
-                        }
-                    }
-                    weight = weight.add(WIDTH);
-                    from = from.add(taps.dilation);
+                    row = row.add(combined[point].stride);
                 }
-                row = row.add(combined[point].stride);
-            }
-            let to = products.add(point * OUTPUTS * VECTORS * V::LANES);
-            for o in 0..OUTPUTS {
-                for v in 0..VECTORS {
-                    sums[o][v].store(to.add((o * VECTORS + v) * V::LANES));
+                let to = products.add(point * OUTPUTS * wide + part);
+                for o in 0..OUTPUTS {
+                    for v in 0..VECTORS {
+                        sums[o][v].store(to.add(o * wide + v * V::LANES));
+                    }
                 }
             }
         }
     }
 }
 
-/// Combines the products of all points into four rows.
+/// Combines the products of all points into four rows, from pixel `x` on `wide` pixels.
 #[inline(always)]
-unsafe fn give_away<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTORS: usize>(
+unsafe fn give_away<V: Arithmetic, C: Company, const OUTPUTS: usize>(
     products: *const f32,
     first: usize,
-    x: usize,
+    (x, wide): (usize, usize),
     company: &mut C,
 ) {
     unsafe {
         for o in 0..OUTPUTS {
-            for v in 0..VECTORS {
+            for at in (0..wide).step_by(V::LANES) {
                 let mut values = [V::zero(); POINTS];
                 for point in 0..POINTS {
-                    values[point] = V::load(products.add(((point * OUTPUTS + o) * VECTORS + v) * V::LANES));
+                    values[point] = V::load(products.add((point * OUTPUTS + o) * wide + at));
                 }
-                company.take(first + o, x + v * V::LANES, output_line(values));
+                company.take(first + o, x + at, output_line(values));
             }
         }
     }

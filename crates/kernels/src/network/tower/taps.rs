@@ -70,24 +70,27 @@ pub(super) unsafe fn convolve_row<V: Arithmetic, C: Company, const OUTPUTS: usiz
     extent: &Extent,
     company: &mut C,
 ) {
-    let blocks = WIDTH / OUTPUTS * (extent.stride / (VECTORS * V::LANES));
+    let wide = lines_of::<V, VECTORS>() * LINE;
+    let blocks = extent.stride / wide;
     let (mut block, mut channel) = (0, 0);
     unsafe {
-        for first_output in (0..WIDTH).step_by(OUTPUTS) {
-            let mut x = 0;
-            while x + VECTORS * V::LANES <= extent.stride {
-                while channel * blocks < block * WIDTH {
-                    company.channel::<V>(channel);
-                    channel += 1;
-                }
-                block += 1;
+        let mut x = 0;
+        while x + wide <= extent.stride {
+            while channel * blocks < block * WIDTH {
+                company.channel::<V>(channel);
+                channel += 1;
+            }
+            block += 1;
+            for first_output in (0..WIDTH).step_by(OUTPUTS) {
                 convolve_block::<V, C, OUTPUTS, VECTORS>(rows, weight, taps, first_output, x, company);
-                x += VECTORS * V::LANES;
             }
-            while x < extent.stride {
-                convolve_block::<V, C, OUTPUTS, 1>(rows, weight, taps, first_output, x, company);
-                x += V::LANES;
+            x += wide;
+        }
+        while x < extent.stride {
+            for first_output in (0..WIDTH).step_by(OUTPUTS) {
+                convolve_line::<V, C, OUTPUTS>(rows, weight, taps, first_output, x, company);
             }
+            x += LINE;
         }
         while channel < WIDTH {
             company.channel::<V>(channel);
@@ -96,7 +99,33 @@ pub(super) unsafe fn convolve_row<V: Arithmetic, C: Company, const OUTPUTS: usiz
     }
 }
 
-/// The most lines that a block makes: eight outputs, three registers.
+/// Cache lines of a row that are made at a time where `VECTORS` registers of it are convolved at a time: whole ones,
+/// because halves that go past the caches cost memory a whole one each.
+pub(super) const fn lines_of<V: Arithmetic, const VECTORS: usize>() -> usize {
+    let floats = VECTORS * V::LANES;
+    if floats % LINE == 0 { floats / LINE } else { floats * 2 / LINE }
+}
+
+/// [`convolve_block`] of one cache line, where a row ends.
+#[inline(always)]
+unsafe fn convolve_line<V: Arithmetic, C: Company, const OUTPUTS: usize>(
+    rows: [From; 3],
+    weight: *const f32,
+    taps: Taps,
+    first_output: usize,
+    x: usize,
+    company: &mut C,
+) {
+    unsafe {
+        match LINE / V::LANES {
+            1 => convolve_block::<V, C, OUTPUTS, 1>(rows, weight, taps, first_output, x, company),
+            2 => convolve_block::<V, C, OUTPUTS, 2>(rows, weight, taps, first_output, x, company),
+            _ => convolve_block::<V, C, OUTPUTS, 4>(rows, weight, taps, first_output, x, company),
+        }
+    }
+}
+
+/// The most lines that a block makes: eight outputs of three.
 const MOST_RESULTS: usize = WIDTH * 3;
 
 /// `OUTPUTS × VECTORS` accumulators stay in registers over all inputs and taps.
@@ -109,43 +138,39 @@ unsafe fn convolve_block<V: Arithmetic, C: Company, const OUTPUTS: usize, const 
     x: usize,
     company: &mut C,
 ) {
+    let wide = lines_of::<V, VECTORS>() * LINE;
     unsafe {
-        let mut weight = weight.add(first_output);
-        let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
-        for input in 0..taps.inputs {
-            for row in rows {
-                company.fetch();
-                let mut from = row.at(input, x).sub(taps.dilation);
-                for _ in 0..3 {
-                    let mut pixels = [V::zero(); VECTORS];
-                    for v in 0..VECTORS {
-                        pixels[v] = V::load(from.add(v * V::LANES));
-                    }
-                    for o in 0..OUTPUTS {
-                        let factor = V::splat(*weight.add(o));
-                        for v in 0..VECTORS {
-                            sums[o][v] = sums[o][v].plus_product(factor, pixels[v]);
-                        }
-                    }
-                    weight = weight.add(WIDTH);
-                    from = from.add(taps.dilation);
-                }
-            }
-        }
         // By way of memory: registers cannot be counted through by a loop that is not unrolled.
         let mut results = std::mem::MaybeUninit::<[Line; MOST_RESULTS]>::uninit();
         let results: *mut f32 = results.as_mut_ptr().cast();
-        for o in 0..OUTPUTS {
-            for v in 0..VECTORS {
-                sums[o][v].store(results.add((o * VECTORS + v) * V::LANES));
+        for part in (0..wide).step_by(VECTORS * V::LANES) {
+            let mut weight = weight.add(first_output);
+            let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
+            for input in 0..taps.inputs {
+                for row in rows {
+                    company.fetch();
+                    let mut from = row.at(input, x + part).sub(taps.dilation);
+                    for _ in 0..3 {
+                        sums = V::plus_outer_product(sums, weight, from);
+                        weight = weight.add(WIDTH);
+                        from = from.add(taps.dilation);
+                    }
+                }
+            }
+            for o in 0..OUTPUTS {
+                for v in 0..VECTORS {
+                    sums[o][v].store(results.add(o * wide + part + v * V::LANES));
+                }
             }
         }
         for o in 0..OUTPUTS {
-            let mut values = [V::zero(); VECTORS];
-            for v in 0..VECTORS {
-                values[v] = V::load(results.add((o * VECTORS + v) * V::LANES));
+            for part in (0..wide).step_by(VECTORS * V::LANES) {
+                let mut values = [V::zero(); VECTORS];
+                for v in 0..VECTORS {
+                    values[v] = V::load(results.add(o * wide + part + v * V::LANES));
+                }
+                company.take::<V, VECTORS>(first_output + o, x + part, values);
             }
-            company.take::<V, VECTORS>(first_output + o, x, values);
         }
     }
 }
