@@ -5,8 +5,9 @@
 //! computes what is missing: with both, a rectangle as large as its core.
 //!
 //! Which tile computes a place follows from the plan alone, and what is handed on is kept on disk, too: a run that goes on
-//! has the bytes of one that was not stopped. It is handed on as whole numbers, and the tile that gives it goes on with
-//! these itself, so that both see the same values.
+//! has the bytes of one that was not stopped. The tile to the right comes soon, the one below a row later: what that one
+//! needs is read from disk again, so that memory does not grow with the width of a slide. It is handed on as whole
+//! numbers, and the tile that gives it goes on with these itself, so that both see the same values.
 
 use super::record::{Reader, put, put_bytes};
 use crate::nuclei::confidence::ConfidenceMap;
@@ -35,6 +36,13 @@ struct Band {
 /// Column and row of a tile's core.
 type Place = (i64, i64);
 
+/// To whom a tile hands something on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Direction {
+    Right,
+    Below,
+}
+
 /// What a tile hands to the one on its right and to the one below.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Handed {
@@ -48,8 +56,9 @@ pub struct Bands<'a> {
     core_px: usize,
     /// The tiles, and the file of what each hands on.
     files: BTreeMap<Place, PathBuf>,
-    /// What tiles of this run have handed on, until both neighbours have it.
-    handed: Mutex<BTreeMap<Place, Handed>>,
+    /// What tiles of this run have handed on: to the right until it is taken, below until it is taken or on disk. What
+    /// is not here is on disk.
+    in_memory: Mutex<BTreeMap<(Place, Direction), Option<Band>>>,
     /// Identifies the run.
     key: &'a str,
 }
@@ -57,7 +66,8 @@ pub struct Bands<'a> {
 impl<'a> Bands<'a> {
     /// Those between the tiles of a plan, in `files`, one a tile, for the run `key`.
     pub fn between(plan: &TilePlan, files: Vec<PathBuf>, key: &'a str) -> Self {
-        let mut bands = Self { core_px: plan.core_px, files: BTreeMap::new(), handed: Mutex::default(), key };
+        let mut bands =
+            Self { core_px: plan.core_px, files: BTreeMap::new(), in_memory: Mutex::default(), key };
         bands.files =
             plan.tiles.iter().zip(files).map(|(tile, file)| (bands.place(tile.core), file)).collect();
         bands
@@ -80,8 +90,8 @@ impl<'a> Bands<'a> {
         compute: impl FnOnce(RectangleInLevel) -> ConfidenceMap,
     ) -> Result<(ConfidenceMap, Handed)> {
         let (column, row) = self.place(core);
-        let left = self.take((column - 1, row), |handed| handed.right.take())?;
-        let above = self.take((column, row - 1), |handed| handed.below.take())?;
+        let left = self.take((column - 1, row), Direction::Right)?;
+        let above = self.take((column, row - 1), Direction::Below)?;
         let start_x = left.as_ref().map_or(decided.corner.x_px, |band| end(band.rectangle).0);
         let start_y = above.as_ref().map_or(decided.corner.y_px, |band| end(band.rectangle).1);
         let missing = between((start_x, start_y), end(decided));
@@ -95,33 +105,41 @@ impl<'a> Bands<'a> {
         drop(computed);
         [left, above].iter().flatten().for_each(|band| band.draw(decided.corner, &mut map));
         let handed = self.hand_on((column, row), core, decided, &mut map);
-        self.lock().insert((column, row), handed.clone());
+        self.hold((column, row), handed.clone());
         Ok((map, handed))
     }
 
     /// A tile that cannot be read hands on nothing.
     pub fn nothing(&self, core: RectangleInLevel) -> Handed {
-        self.lock().insert(self.place(core), Handed::default());
+        self.hold(self.place(core), Handed::default());
         Handed::default()
     }
 
-    /// Writes what a tile hands on, for a run that goes on later.
+    fn hold(&self, place: Place, Handed { right, below }: Handed) {
+        let mut in_memory = self.lock();
+        in_memory.insert((place, Direction::Right), right);
+        in_memory.insert((place, Direction::Below), below);
+    }
+
+    /// Writes what a tile hands on, for the tile below and for a run that goes on later.
     ///
     /// # Errors
     /// `Io` when the disk refuses.
     pub fn keep(&self, core: RectangleInLevel, handed: &Handed) -> Result<()> {
         let place = self.place(core);
         let path = self.files.get(&place).ok_or_else(|| Error::bug("a tile that is not of the plan"))?;
-        write(path, self.key, handed)
+        write(path, self.key, handed)?;
+        self.lock().remove(&(place, Direction::Below));
+        Ok(())
     }
 
     /// What the tile at a place hands on in one direction; nothing if there is no such tile.
-    fn take(&self, from: Place, part: impl Fn(&mut Handed) -> Option<Band>) -> Result<Option<Band>> {
+    fn take(&self, from: Place, to: Direction) -> Result<Option<Band>> {
         let Some(path) = self.files.get(&from) else { return Ok(None) };
-        if let Some(handed) = self.lock().get_mut(&from) {
-            return Ok(part(handed));
+        if let Some(band) = self.lock().remove(&(from, to)) {
+            return Ok(band);
         }
-        let mut handed = read(path, self.key).ok_or_else(|| {
+        let handed = read(path, self.key).ok_or_else(|| {
             Error::new(
                 microtome_vault::Fault::Io,
                 "what a tile hands to its neighbours was removed or changed",
@@ -129,10 +147,10 @@ impl<'a> Bands<'a> {
             .at(path)
             .advise("delete the file: the same command does that tile again")
         })?;
-        let band = part(&mut handed);
-        // The other part may be asked for, too.
-        self.lock().insert(from, handed);
-        Ok(band)
+        Ok(match to {
+            Direction::Right => handed.right,
+            Direction::Below => handed.below,
+        })
     }
 
     /// Cuts out of a map what the tiles to the right and below need, and rounds the map there as they see it.
@@ -163,8 +181,8 @@ impl<'a> Bands<'a> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Handed>> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Place, Direction), Option<Band>>> {
+        self.in_memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -314,7 +332,10 @@ mod tests {
             bands.keep(core, &handed).unwrap();
             Some(whole)
         };
-        (tiles.map(one).collect(), computed_px)
+        let maps = tiles.map(one).collect();
+        let held: Vec<Direction> = bands.lock().keys().map(|(_, direction)| *direction).collect();
+        assert!(!held.contains(&Direction::Below), "what is on disk is not held in memory");
+        (maps, computed_px)
     }
 
     #[test]
