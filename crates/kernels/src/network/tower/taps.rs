@@ -103,7 +103,7 @@ pub(super) unsafe fn convolve_row<V: Arithmetic, C: Company, const OUTPUTS: usiz
 /// because halves that go past the caches cost memory a whole one each.
 pub(super) const fn lines_of<V: Arithmetic, const VECTORS: usize>() -> usize {
     let floats = VECTORS * V::LANES;
-    if floats % LINE == 0 { floats / LINE } else { floats * 2 / LINE }
+    if floats.is_multiple_of(LINE) { floats / LINE } else { floats * 2 / LINE }
 }
 
 /// [`convolve_block`] of one cache line, where a row ends.
