@@ -6,8 +6,8 @@
 //!
 //! Which tile computes a place follows from the plan alone, and what is handed on is kept on disk, too: a run that goes on
 //! has the bytes of one that was not stopped. The tile to the right comes soon, the one below a row later: what that one
-//! needs is read from disk again, so that memory does not grow with the width of a slide. It is handed on as whole
-//! numbers, and the tile that gives it goes on with these itself, so that both see the same values.
+//! needs is read from disk again, so that no row of a wide slide is held in memory. It is handed on as whole numbers, and
+//! the tile that gives it goes on with these itself, so that both see the same values.
 
 use super::record::{Reader, put, put_bytes};
 use crate::nuclei::confidence::ConfidenceMap;
