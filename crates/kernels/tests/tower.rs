@@ -259,7 +259,7 @@ fn empty_batches_give_empty_outputs_and_no_gradients() {
 fn sizes_are_strange_enough() {
     let mut rng = random(1);
     let sizes: Vec<Size> = (0..CASES).map(|_| random_size(&mut rng)).collect();
-    for width in [1, 15, 16, 17, 31, 32, 33] {
+    for width in [1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64] {
         assert!(sizes.iter().any(|size| size.width_px == width && size.height_px > 1));
     }
     assert!(sizes.iter().any(|size| size.height_px == 1) && sizes.iter().any(|size| size.height_px > 96));
