@@ -1,5 +1,5 @@
 //! How fast a training step's two halves and the inference of the confidence network are on this machine:
-//! `cargo run --release -p microtome-kernels --example tower_speed [side] [images]`.
+//! `cargo run --release -p microtome-kernels --example tower_speed [side] [images] [only this work]`.
 
 use microtome_kernels::Size;
 use microtome_kernels::memory::Recycling;
@@ -47,6 +47,9 @@ fn main() {
 }
 
 fn time(name: &str, gigaflop: f64, work: &mut dyn FnMut()) {
+    if std::env::args().nth(3).is_some_and(|only| only != name) {
+        return;
+    }
     let mut seconds: Vec<f64> = (0..9)
         .map(|_| {
             let begun = Instant::now();

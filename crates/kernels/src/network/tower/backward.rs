@@ -95,8 +95,8 @@ struct Scratch {
 impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
         Self {
-            gradients: Ring::new(4, WIDTH, extent.stride, taps.dilation),
-            input: Ring::new(2, taps.inputs, extent.stride, taps.dilation),
+            gradients: Ring::new(4, WIDTH, extent.span, taps.dilation),
+            input: Ring::new(2, taps.inputs, extent.span, taps.dilation),
             weight: Lines::zeros(taps::lane_sums_len(taps.inputs)),
         }
     }

@@ -37,7 +37,7 @@ impl Convolution<'_> {
         let sums: Vec<LaneSums> = strands
             .into_par_iter()
             .map_init(
-                || Ring::new(4, self.taps.inputs, self.extent.stride, self.taps.dilation),
+                || Ring::new(4, self.taps.inputs, self.extent.span, self.taps.dilation),
                 |ring, strand| {
                     let mut sums = LaneSums::default();
                     forward_strand(path, self, strand, ring, z, &mut sums);

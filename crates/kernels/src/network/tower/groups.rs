@@ -11,7 +11,7 @@
 
 use super::WIDTH;
 use super::passes::{Extent, From};
-use super::rows::{LINE, Lines};
+use super::rows::{LINE, Lines, stride_of};
 use super::taps::{TAPS, Taps, lines_of};
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::{Array8, Vector};
@@ -81,10 +81,10 @@ pub(super) struct Combined {
 }
 
 impl Combined {
-    /// Room for rows of `row_stride` and taps that reach `dilation` to each side.
-    pub(super) fn new(channels: usize, row_stride: usize, dilation: usize) -> Self {
+    /// Room for rows of `span` floats and taps that reach `dilation` to each side.
+    pub(super) fn new(channels: usize, span: usize, dilation: usize) -> Self {
         let pad = dilation.next_multiple_of(LINE);
-        let stride = row_stride + pad;
+        let stride = stride_of(span + pad);
         Self { values: Lines::zeros(POINTS * channels * stride + 2 * pad), stride, pad, channels }
     }
 
@@ -134,10 +134,10 @@ pub(super) trait Company {
 pub(super) unsafe fn combine<V: Arithmetic>(
     window: [*const f32; ROWS_READ],
     to: [*mut f32; POINTS],
-    stride: usize,
+    span: usize,
 ) {
     unsafe {
-        for x in (0..stride).step_by(V::LANES) {
+        for x in (0..span).step_by(V::LANES) {
             let mut rows = [V::zero(); ROWS_READ];
             for row in 0..ROWS_READ {
                 rows[row] = V::load(window[row].add(x));
@@ -168,7 +168,7 @@ pub(super) unsafe fn convolve_group<V: Arithmetic, C: Company, const OUTPUTS: us
     let wide = lines_of::<V, VECTORS>() * LINE;
     unsafe {
         let mut x = 0;
-        while x + wide <= extent.stride {
+        while x + wide <= extent.span {
             for first in (0..WIDTH).step_by(OUTPUTS) {
                 let weight = weight.add(first);
                 multiply::<V, C, OUTPUTS, VECTORS>(combined, weight, taps, products, x, company);
@@ -176,7 +176,7 @@ pub(super) unsafe fn convolve_group<V: Arithmetic, C: Company, const OUTPUTS: us
             }
             x += wide;
         }
-        while x < extent.stride {
+        while x < extent.span {
             for first in (0..WIDTH).step_by(OUTPUTS) {
                 let weight = weight.add(first);
                 match LINE / V::LANES {

@@ -264,7 +264,7 @@ unsafe fn logits_gradient<V: Arithmetic>(gradient: &[f32], output: &[f32], sigmo
 unsafe fn input_gradient<V: Arithmetic>(logits: From, weight: &[f32], to: To, extent: &Extent) {
     unsafe {
         for c in 0..WIDTH {
-            for x in (0..extent.stride).step_by(V::LANES) {
+            for x in (0..extent.span).step_by(V::LANES) {
                 let mut sum = V::zero();
                 for (k, weight) in weight.chunks_exact(WIDTH).enumerate() {
                     sum = sum.plus_product(V::splat(weight[c]), V::load(logits.at(k, x)));
@@ -291,7 +291,7 @@ unsafe fn parameter_sums<V: Arithmetic>(
                 let place = if c < WIDTH { k * WIDTH + c } else { outputs * WIDTH + k };
                 let lane = lanes.as_mut_ptr().add(place * LINE);
                 let mut sum = V::load(lane);
-                for x in (0..extent.stride).step_by(V::LANES) {
+                for x in (0..extent.span).step_by(V::LANES) {
                     let logit = V::load(logits.at(k, x));
                     let factor = if c < WIDTH { V::load(row.at(c, x)) } else { V::splat(1.0) };
                     sum = sum.plus_product(logit, factor);

@@ -183,7 +183,7 @@ impl Scratch {
         Self {
             input: Window::new(2 * GROUP, taps.inputs, extent.stride),
             middle: Window::new(2 * GROUP, WIDTH, extent.stride),
-            combined: Combined::new(taps.inputs, extent.stride, taps.dilation),
+            combined: Combined::new(taps.inputs, extent.span, taps.dilation),
             zeros: Lines::zeros(WIDTH * extent.stride),
             sum: Lines::uninitialised(GROUP * WIDTH * extent.stride),
             products: Lines::uninitialised(groups::PRODUCTS),
@@ -191,12 +191,19 @@ impl Scratch {
     }
 }
 
-/// Bends a value: ELU of its normalisation, zero beyond the width.
+/// Bends values of a group's rows: ELU of their normalisation, zero beyond the width.
 #[inline(always)]
-unsafe fn bend<V: Arithmetic>(value: V, affine: Affine, x: usize, extent: &Extent) -> V {
+unsafe fn bend<V: Arithmetic>(mut rows: [V; GROUP], affine: Affine, x: usize, extent: &Extent) -> [V; GROUP] {
     unsafe {
-        let normalised = V::splat(affine.shift).plus_product(value, V::splat(affine.scale));
-        extent.within(x, normalised.elu())
+        let (shift, scale) = (V::splat(affine.shift), V::splat(affine.scale));
+        for row in &mut rows {
+            *row = shift.plus_product(*row, scale);
+        }
+        let mut rows = V::elus(rows);
+        for row in &mut rows {
+            *row = extent.within(x, *row);
+        }
+        rows
     }
 }
 
@@ -224,7 +231,7 @@ unsafe fn stem_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS:
                     }
                 }
                 let window = window(&mut scratch.input, first as isize - 1, channel);
-                groups::combine::<V>(window, scratch.combined.channel(channel), extent.stride);
+                groups::combine::<V>(window, scratch.combined.channel(channel), extent.span);
             }
             let mut exit = StemExit { stem, strand, first };
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
@@ -254,11 +261,11 @@ impl Company for StemExit<'_> {
     #[inline(always)]
     unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
         let (stem, strand) = (self.stem, self.strand);
-        for r in 0..GROUP.min(strand.rows - self.first) {
-            unsafe {
+        unsafe {
+            let rows = bend(rows, stem.layer.affine[c], x, &stem.extent);
+            for r in 0..GROUP.min(strand.rows - self.first) {
                 let to = stem.to.row(strand.image, strand.first_y + (self.first + r) * strand.dilation);
-                let value = bend(rows[r], stem.layer.affine[c], x, &stem.extent);
-                value.store_past_caches(to.add(c * stem.extent.stride + x));
+                rows[r].store_past_caches(to.add(c * stem.extent.stride + x));
             }
         }
     }
@@ -288,7 +295,7 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
             let rows: [*const f32; ROWS_READ] = std::array::from_fn(|r| row_of_x(begin - 1 + r as isize));
             for channel in 0..WIDTH {
                 let window = rows.map(|row| row.add(channel * extent.stride));
-                groups::combine::<V>(window, combined.channel(channel), extent.stride);
+                groups::combine::<V>(window, combined.channel(channel), extent.span);
             }
             let next: [*const f32; GROUP] =
                 std::array::from_fn(|r| row_of_x(begin + (ROWS_READ - 1 + r) as isize));
@@ -309,7 +316,7 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
             let Some(done) = group.checked_sub(1) else { continue };
             for channel in 0..WIDTH {
                 let window = window(middle, begin - GROUP as isize, channel);
-                groups::combine::<V>(window, combined.channel(channel), extent.stride);
+                groups::combine::<V>(window, combined.channel(channel), extent.span);
             }
             let mut second = SecondExit::new(block, strand, done * GROUP, sum);
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
@@ -344,9 +351,10 @@ impl Company for FirstExit<'_> {
     #[inline(always)]
     unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
         let (affine, extent) = (self.block.first.affine[c], &self.block.extent);
-        for r in 0..GROUP {
-            unsafe {
-                let value = if self.inside[r] { bend(rows[r], affine, x, extent) } else { V::zero() };
+        unsafe {
+            let rows = bend(rows, affine, x, extent);
+            for r in 0..GROUP {
+                let value = if self.inside[r] { rows[r] } else { V::zero() };
                 value.store(self.middle[r].add(c * extent.stride + x));
             }
         }
@@ -406,9 +414,10 @@ impl Company for SecondExit<'_> {
     unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
         let (affine, extent) = (self.block.second.affine[c], &self.block.extent);
         let at = c * extent.stride + x;
-        for r in 0..self.rows {
-            unsafe {
-                let sum = V::load(self.base[r].add(at)).add(bend(rows[r], affine, x, extent));
+        unsafe {
+            let rows = bend(rows, affine, x, extent);
+            for r in 0..self.rows {
+                let sum = V::load(self.base[r].add(at)).add(rows[r]);
                 match self.block.exit {
                     Exit::Rows(_) => sum.store_past_caches(self.to[r].add(at)),
                     Exit::Head(_) => sum.store(self.to[r].add(at)),

@@ -7,7 +7,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::WIDTH;
-use super::rows::LINE;
+use super::rows::{LINE, stride_of};
 use crate::network::normalisation::{Affine, GradientTerms};
 use crate::network::vector::arithmetic::Arithmetic;
 
@@ -51,7 +51,9 @@ impl To {
 #[derive(Clone, Copy)]
 pub(super) struct Extent {
     pub(super) width: usize,
-    /// The width in whole lines.
+    /// The width in whole lines: what a pass goes over.
+    pub(super) span: usize,
+    /// From a channel of a row to the next.
     pub(super) stride: usize,
     /// For the last line: 1 within the width, 0 beyond.
     within: [f32; LINE],
@@ -59,17 +61,17 @@ pub(super) struct Extent {
 
 impl Extent {
     pub(super) fn new(width: usize) -> Self {
-        let stride = super::rows::stride_of(width);
-        let inside = |lane| stride - LINE + lane < width;
+        let span = width.next_multiple_of(LINE);
+        let inside = |lane| span - LINE + lane < width;
         let within = std::array::from_fn(|lane| if width > 0 && inside(lane) { 1.0 } else { 0.0 });
-        Self { width, stride, within }
+        Self { width, span, stride: stride_of(width), within }
     }
 
     /// The value at pixel `x` of a row, zero beyond the width.
     #[inline(always)]
     pub(super) unsafe fn within<V: Arithmetic>(&self, x: usize, value: V) -> V {
-        let last = self.stride - LINE;
-        if x < last || self.width == self.stride {
+        let last = self.span - LINE;
+        if x < last || self.width == self.span {
             return value;
         }
         // SAFETY: `x` is a vector of the last line, which `within` describes.
@@ -81,8 +83,8 @@ impl Extent {
 #[inline(always)]
 pub(super) unsafe fn clear_tail<V: Arithmetic>(row: *mut f32, extent: &Extent) {
     unsafe {
-        if extent.width < extent.stride {
-            let last = row.add(extent.stride - LINE);
+        if extent.width < extent.span {
+            let last = row.add(extent.span - LINE);
             for lane in (0..LINE).step_by(V::LANES) {
                 let within = V::load(extent.within.as_ptr().add(lane));
                 within.where_positive(V::load(last.add(lane)), V::zero()).store(last.add(lane));
@@ -188,7 +190,7 @@ impl RowSums {
 #[inline(always)]
 pub(super) unsafe fn copy<V: Arithmetic>(from: *const f32, to: *mut f32, extent: &Extent) {
     unsafe {
-        for x in (0..extent.stride).step_by(V::LANES) {
+        for x in (0..extent.span).step_by(V::LANES) {
             V::load(from.add(x)).store(to.add(x));
         }
     }
@@ -198,7 +200,7 @@ pub(super) unsafe fn copy<V: Arithmetic>(from: *const f32, to: *mut f32, extent:
 #[inline(always)]
 pub(super) unsafe fn keep<V: Arithmetic>(from: *const f32, to: *mut f32, extent: &Extent) {
     unsafe {
-        for x in (0..extent.stride).step_by(V::LANES) {
+        for x in (0..extent.span).step_by(V::LANES) {
             V::load(from.add(x)).store_past_caches(to.add(x));
         }
     }
@@ -209,7 +211,7 @@ pub(super) unsafe fn keep<V: Arithmetic>(from: *const f32, to: *mut f32, extent:
 pub(super) unsafe fn bend<V: Arithmetic>(z: *const f32, affine: Affine, to: *mut f32, extent: &Extent) {
     unsafe {
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
-        for x in (0..extent.stride).step_by(V::LANES) {
+        for x in (0..extent.span).step_by(V::LANES) {
             shift.plus_product(V::load(z.add(x)), scale).elu().store(to.add(x));
         }
         clear_tail::<V>(to, extent);
@@ -227,7 +229,7 @@ pub(super) unsafe fn bend_and_add<V: Arithmetic>(
 ) {
     unsafe {
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
-        for x in (0..extent.stride).step_by(V::LANES) {
+        for x in (0..extent.span).step_by(V::LANES) {
             let bent = shift.plus_product(V::load(z.add(x)), scale).elu();
             V::load(base.add(x)).add(bent).store(to.add(x));
         }
@@ -248,7 +250,7 @@ pub(super) unsafe fn gradient_of_bent<V: Arithmetic>(
     unsafe {
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
         let (of_g, of_z, constant) = (V::splat(terms.of_g), V::splat(terms.of_z), V::splat(terms.constant));
-        for x in (0..extent.stride).step_by(V::LANES) {
+        for x in (0..extent.span).step_by(V::LANES) {
             let z = V::load(z.add(x));
             let slope = shift.plus_product(z, scale).elu_slope();
             let g = V::load(g.add(x)).mul(slope);
@@ -269,7 +271,7 @@ pub(super) unsafe fn gradient_of_normalised<V: Arithmetic>(
 ) {
     unsafe {
         let (of_g, of_z, constant) = (V::splat(terms.of_g), V::splat(terms.of_z), V::splat(terms.constant));
-        for x in (0..extent.stride).step_by(V::LANES) {
+        for x in (0..extent.span).step_by(V::LANES) {
             let g = V::load(g.add(x));
             constant.plus_product(V::load(z.add(x)), of_z).plus_product(g, of_g).store(to.add(x));
         }
@@ -291,7 +293,7 @@ pub(super) unsafe fn send_and_sum<V: Arithmetic>(
         clear_tail::<V>(g, extent);
         let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
         let mut pair = Pair::<V>::zero();
-        in_turns!(V, extent.stride, |turn, x| {
+        in_turns!(V, extent.span, |turn, x| {
             let sent = V::load(g.add(x));
             sent.store(total.add(x));
             let z = V::load(z.add(x));

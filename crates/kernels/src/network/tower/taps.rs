@@ -71,11 +71,11 @@ pub(super) unsafe fn convolve_row<V: Arithmetic, C: Company, const OUTPUTS: usiz
     company: &mut C,
 ) {
     let wide = lines_of::<V, VECTORS>() * LINE;
-    let blocks = extent.stride / wide;
+    let blocks = extent.span / wide;
     let (mut block, mut channel) = (0, 0);
     unsafe {
         let mut x = 0;
-        while x + wide <= extent.stride {
+        while x + wide <= extent.span {
             while channel * blocks < block * WIDTH {
                 company.channel::<V>(channel);
                 channel += 1;
@@ -86,7 +86,7 @@ pub(super) unsafe fn convolve_row<V: Arithmetic, C: Company, const OUTPUTS: usiz
             }
             x += wide;
         }
-        while x < extent.stride {
+        while x < extent.span {
             for first_output in (0..WIDTH).step_by(OUTPUTS) {
                 convolve_line::<V, C, OUTPUTS>(rows, weight, taps, first_output, x, company);
             }
@@ -198,7 +198,7 @@ pub(super) unsafe fn weight_gradient_row<V: Arithmetic, const OUTPUTS: usize>(
                     let gradient = gradients[2 - ky];
                     let gradient = From { start: gradient.at(first_output, 0), stride: gradient.stride };
                     let pixels = input.at(channel, 0).sub(taps.dilation);
-                    correlate::<V, OUTPUTS>(pixels, taps.dilation, gradient, sums.add(place), extent.stride);
+                    correlate::<V, OUTPUTS>(pixels, taps.dilation, gradient, sums.add(place), extent.span);
                 }
             }
         }

@@ -73,6 +73,15 @@ pub(crate) trait Arithmetic: Vector {
         unsafe { self.where_positive(self, self.exp_beside_one().sub(Self::splat(1.0))) }
     }
 
+    /// [`Self::elu`] of several registers, which need each constant only once.
+    #[inline(always)]
+    unsafe fn elus<const REGISTERS: usize>(mut values: [Self; REGISTERS]) -> [Self; REGISTERS] {
+        for value in &mut values {
+            *value = unsafe { value.elu() };
+        }
+        values
+    }
+
     /// ELU′: 1 for x > 0, else eˣ, to 2e-7.
     #[inline(always)]
     unsafe fn elu_slope(self) -> Self {
@@ -165,7 +174,7 @@ impl Arithmetic for Array8 {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::super::x86::{Avx2, Avx512};
-    use super::{Arithmetic, ROOT_HALF, Vector};
+    use super::{Arithmetic, EXP2, ROOT_HALF, Vector};
     use std::arch::x86_64::*;
 
     impl Arithmetic for Avx512 {
@@ -207,10 +216,57 @@ mod x86 {
         }
     }
 
+    /// [`Arithmetic::exp_beside_one`] without conversions: 1.5 · 2²³ added to log₂ eˣ leaves its whole part in the lowest bits,
+    /// from where it is added to the exponent of the polynomial.
+    #[inline(always)]
+    unsafe fn exps_beside_one<const REGISTERS: usize>(x: [Avx2; REGISTERS]) -> [Avx2; REGISTERS] {
+        unsafe {
+            let zero = [Avx2::zero(); REGISTERS];
+            let (mut shifted, mut f, mut p) = (zero, zero, zero);
+            let (to_log2, large) = (Avx2::splat(std::f32::consts::LOG2_E), Avx2::splat(12_582_912.0));
+            for r in 0..REGISTERS {
+                let least = Avx2::splat(-87.0).max(x[r]);
+                shifted[r] = large.plus_product(least, to_log2);
+                f[r] = Avx2(_mm256_fmsub_ps(least.0, to_log2.0, shifted[r].sub(large).0));
+                p[r] = Avx2::splat(EXP2[0]);
+            }
+            for coefficient in [EXP2[1], EXP2[2], EXP2[3], EXP2[4], 1.0] {
+                let coefficient = Avx2::splat(coefficient);
+                for r in 0..REGISTERS {
+                    p[r] = coefficient.plus_product(p[r], f[r]);
+                }
+            }
+            for r in 0..REGISTERS {
+                let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted[r].0));
+                p[r] = Avx2(_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p[r].0), exponent)));
+            }
+            p
+        }
+    }
+
     impl Arithmetic for Avx2 {
         #[inline(always)]
         unsafe fn scale_by_exp2(self, power: Self) -> Self {
             unsafe { self.mul(power.max(Self::splat(-126.0)).min(Self::splat(127.0)).exp2_whole()) }
+        }
+        #[inline(always)]
+        unsafe fn exp_beside_one(self) -> Self {
+            unsafe { exps_beside_one([self])[0] }
+        }
+        #[inline(always)]
+        unsafe fn elu(self) -> Self {
+            unsafe { Self::elus([self])[0] }
+        }
+        #[inline(always)]
+        unsafe fn elus<const REGISTERS: usize>(mut values: [Self; REGISTERS]) -> [Self; REGISTERS] {
+            unsafe {
+                let (exps, one) = (exps_beside_one(values), Self::splat(1.0));
+                for (value, exp) in values.iter_mut().zip(exps) {
+                    // The sign chooses: at 0 both are 0.
+                    *value = Self(_mm256_blendv_ps(value.0, exp.sub(one).0, value.0));
+                }
+                values
+            }
         }
         #[inline(always)]
         unsafe fn load_bytes(from: *const u8) -> Self {
