@@ -31,12 +31,20 @@ const TRUNCATE_SIGMAS: f64 = 4.0;
 /// # Panics
 /// If `values` does not have `size.area_px()` elements.
 pub fn gaussian_blur(values: &[f32], size: Size, sigma_px: f32) -> Vec<f32> {
+    gaussian_blur_of(values.to_vec(), size, sigma_px)
+}
+
+/// [`gaussian_blur`] of values that nobody needs any more, which takes a third less memory.
+///
+/// # Panics
+/// As [`gaussian_blur`].
+pub fn gaussian_blur_of(mut values: Vec<f32>, size: Size, sigma_px: f32) -> Vec<f32> {
     assert_eq!(values.len(), size.area_px(), "values do not fill {size} pixels");
     if values.is_empty() || sigma_px.is_nan() || sigma_px <= 0.0 {
-        return values.to_vec();
+        return values;
     }
-    let along_rows = blur_rows(values, size.width_px, &kernel_half(sigma_px, size.width_px));
-    blur_columns(&along_rows, size, &kernel_half(sigma_px, size.height_px))
+    blur_rows(&mut values, size.width_px, &kernel_half(sigma_px, size.width_px));
+    blur_columns(&values, size, &kernel_half(sigma_px, size.height_px))
 }
 
 /// How far around a pixel a Gaussian looks, in pixels.
@@ -146,18 +154,16 @@ fn reflected(length: usize, radius: usize) -> Vec<usize> {
     (0..length + 2 * radius).map(|index| fold(index as isize - radius as isize)).collect()
 }
 
-fn blur_rows(values: &[f32], width_px: usize, half: &[f32]) -> Vec<f32> {
+fn blur_rows(values: &mut [f32], width_px: usize, half: &[f32]) {
     let radius_px = half.len() - 1;
     let columns = reflected(width_px, radius_px);
-    let mut blurred = vec![0.0; values.len()];
-    let rows = blurred.par_chunks_mut(width_px).zip(values.par_chunks(width_px)).with_min_len(8);
-    rows.for_each_init(Vec::new, |padded: &mut Vec<f32>, (out, row)| {
+    let rows = values.par_chunks_mut(width_px).with_min_len(8);
+    rows.for_each_init(Vec::new, |padded: &mut Vec<f32>, row| {
         padded.clear();
         padded.extend(columns.iter().map(|&x| row[x]));
         let moved: Vec<&[f32]> = (0..half.len() + radius_px).map(|shift| &padded[shift..]).collect();
-        weigh(&moved, half, out);
+        weigh(&moved, half, row);
     });
-    blurred
 }
 
 fn blur_columns(values: &[f32], size: Size, half: &[f32]) -> Vec<f32> {

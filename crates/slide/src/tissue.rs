@@ -5,11 +5,12 @@
 //! blue. The share of green over the least absorbed colour is therefore high in tissue only, and inks that share it are
 //! told apart by their hue. Fat is a net of thin walls: gaps of the size of its cells are closed.
 
-use microtome_kernels::gaussian::gaussian_blur;
+use microtome_kernels::gaussian::gaussian_blur_of;
 use microtome_kernels::morphology::{close_disk, dilate_disk, fill_small_holes, remove_small};
 use microtome_kernels::threshold::otsu;
 use microtome_vault::{Budget, Result};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 use crate::geometry::RectangleInLevel;
 use crate::overview::Overview;
@@ -58,7 +59,7 @@ pub struct TissueMask {
     pub mask: Vec<bool>,
     /// Pixels of level 0 that a pixel is wide.
     pub downsample: f64,
-    artefacts: Vec<Option<Artefact>>,
+    artefacts: Arc<[Option<Artefact>]>,
 }
 
 impl TissueMask {
@@ -79,7 +80,12 @@ impl TissueMask {
         let downsample = PIXEL_IN_LEVEL0;
         let cells = |length: usize| (length as f64 / downsample).ceil() as usize;
         let size = Size::new(cells(size_in_level0.width_px), cells(size_in_level0.height_px));
-        Self { size, mask: vec![true; size.area_px()], downsample, artefacts: vec![None; size.area_px()] }
+        Self {
+            size,
+            mask: vec![true; size.area_px()],
+            downsample,
+            artefacts: vec![None; size.area_px()].into(),
+        }
     }
 
     /// Looks for tissue in an overview whose pixels are `pixel_um` wide.
@@ -90,17 +96,17 @@ impl TissueMask {
             [0, 1, 2].map(|c| (f32::from(glass[c]).max(1.0) / f32::from(pixel[c]).max(1.0)).log10().max(0.0))
         };
         let densities: Vec<[f32; 3]> = overview.rgb.as_chunks().0.par_iter().map(density).collect();
-        let artefacts: Vec<Option<Artefact>> =
+        let artefacts: Arc<[Option<Artefact>]> =
             densities.par_iter().map(|density| artefact(*density)).collect();
         let stained: Vec<f32> = densities
             .par_iter()
-            .zip(&artefacts)
+            .zip(&*artefacts)
             .map(|(&[red, green, blue], artefact)| match artefact {
                 Some(Artefact::Pen) => 0.0,
                 _ => green - red.min(blue),
             })
             .collect();
-        let stained = gaussian_blur(&stained, size, SMOOTHING_PX);
+        let stained = gaussian_blur_of(stained, size, SMOOTHING_PX);
         let [low, high] = STAINED;
         let threshold = otsu(&stained).map_or(high, |threshold| threshold.clamp(low, high));
         let mask: Vec<bool> = stained.iter().map(|stained| *stained > threshold).collect();

@@ -8,7 +8,7 @@ use super::confidence::{Part, SUREST};
 use super::instances::Scale;
 use super::reading::Field;
 use super::stain::StainConfig;
-use microtome_kernels::gaussian::{self, cell_px, gaussian_blur, gaussian_blur_wide};
+use microtome_kernels::gaussian::{self, cell_px, gaussian_blur_of, gaussian_blur_wide};
 use microtome_slide::{MicronsPerPixel, Picture};
 use rayon::prelude::*;
 
@@ -73,9 +73,8 @@ pub fn grid_px(mpp: Option<MicronsPerPixel>) -> usize {
 
 /// Haematoxylin, smoothed for its contrast.
 fn smooth(picture: &Picture, haematoxylin: Vec<f32>, config: &StainConfig) -> Vec<f32> {
-    let smoothed = gaussian_blur(&haematoxylin, picture.size, config.smoothing_px);
-    drop(haematoxylin);
-    gaussian_blur(&smoothed, picture.size, missing_px(config.smoothing_px, picture.mpp))
+    let smoothed = gaussian_blur_of(haematoxylin, picture.size, config.smoothing_px);
+    gaussian_blur_of(smoothed, picture.size, missing_px(config.smoothing_px, picture.mpp))
 }
 
 /// What smoothing is missing where some was done before.

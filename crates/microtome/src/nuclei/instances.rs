@@ -3,7 +3,7 @@
 use super::confidence::ConfidenceMap;
 use microtome_kernels::components::{Connectivity, Extent, areas_px, extents, label_components};
 use microtome_kernels::distance::distance_to_background_px;
-use microtome_kernels::gaussian::gaussian_blur;
+use microtome_kernels::gaussian::gaussian_blur_of;
 use microtome_kernels::maxima::{h_maxima, has_one_peak};
 use microtome_kernels::morphology::{close_disk, fill_holes, fill_small_holes, open_disk, remove_small};
 use microtome_kernels::watershed::watershed;
@@ -122,8 +122,7 @@ fn clean(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) ->
 /// that the distances are smoothed over all of them, so that most, which have one centre, need no flood.
 fn separate(mask: &[bool], size: Size, scale: Scale, config: &InstancesConfig) -> Labels {
     let distance = distance_to_background_px(mask, size);
-    let smooth = gaussian_blur(&distance, size, scale.length_px(config.marker_smoothing_um) as f32);
-    drop(distance);
+    let smooth = gaussian_blur_of(distance, size, scale.length_px(config.marker_smoothing_um) as f32);
     let mut pieces = label_components(mask, size, Connectivity::Eight);
     let depth_px = scale.length_px(config.marker_depth_um) as f32;
     let extents = extents(&pieces);

@@ -5,7 +5,7 @@
 //! made of the confidence map as for every method (`super::instances`).
 
 use super::confidence::{ConfidenceMap, Part};
-use microtome_kernels::gaussian::{gaussian_blur, reach_px};
+use microtome_kernels::gaussian::{gaussian_blur_of, reach_px};
 use microtome_kernels::stain::{MacenkoSettings, StainMatrix, concentration, macenko};
 use microtome_kernels::threshold::{otsu, separability, sides};
 use microtome_slide::Picture;
@@ -109,7 +109,7 @@ impl StainCalibration {
 
     /// Haematoxylin's concentration in optical density, smoothed; row-major.
     pub fn haematoxylin(&self, picture: &Picture) -> Vec<f32> {
-        gaussian_blur(&concentration(&picture.rgb, &self.matrix, 0), picture.size, self.smoothing_px)
+        gaussian_blur_of(concentration(&picture.rgb, &self.matrix, 0), picture.size, self.smoothing_px)
     }
 
     /// How sure the stain is of a nucleus at each pixel of a part of a picture.

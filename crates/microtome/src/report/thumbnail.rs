@@ -31,11 +31,19 @@ pub fn thumbnail_png(rgb: &[u8], size: Size, max_width_px: usize) -> Result<Vec<
 /// # Errors
 /// As [`thumbnail_png`].
 pub fn confidence_thumbnail_png(confidence: &[f32], size: Size, max_width_px: usize) -> Result<Vec<u8>> {
-    if confidence.len() != size.area_px() {
-        return Err(Error::bug(format!("the confidence does not fill {size} pixels")));
+    grey_thumbnail_png(&confidence_grey(confidence), size, max_width_px)
+}
+
+/// A grey PNG of grey values, at most `max_width_px` wide.
+///
+/// # Errors
+/// As [`thumbnail_png`].
+pub fn grey_thumbnail_png(grey: &[u8], size: Size, max_width_px: usize) -> Result<Vec<u8>> {
+    if grey.len() != size.area_px() {
+        return Err(Error::bug(format!("the grey values do not fill {size} pixels")));
     }
     let small = reduced(size, max_width_px);
-    let rgb: Vec<u8> = confidence_grey(confidence).into_iter().flat_map(|grey| [grey; 3]).collect();
+    let rgb: Vec<u8> = grey.iter().flat_map(|grey| [*grey; 3]).collect();
     let grey: Vec<u8> = downsample_area(&rgb, size, small).into_iter().step_by(3).collect();
     png_bytes(small, Samples::Grey8(&grey))
 }

@@ -59,8 +59,8 @@ pub struct Overlay {
     pub size: Size,
     /// The slide.
     pub rgb: Vec<u8>,
-    /// Confidence, 0 to 1.
-    pub confidence: Vec<f32>,
+    /// Confidence, 0 to 255.
+    pub confidence: Vec<u8>,
     /// Nuclei, as far as they are seen at this scale.
     pub labels: Labels,
     downsample: f64,
@@ -310,7 +310,7 @@ impl Overlay {
     fn of(overview: Overview) -> Self {
         let Overview { size, rgb, downsample, .. } = overview;
         let labels = Labels::background(size);
-        Self { size, rgb, confidence: vec![0.0; size.area_px()], labels, downsample }
+        Self { size, rgb, confidence: vec![0; size.area_px()], labels, downsample }
     }
 
     /// Draws what was found in a tile of a level.
@@ -330,8 +330,7 @@ impl Overlay {
                     at(x, core.corner.x_px, core.size.width_px),
                     at(y, core.corner.y_px, core.size.height_px),
                 );
-                let confidence = found.confidence.get(from).copied().unwrap_or(0);
-                self.confidence[self.size.index(x, y)] = f32::from(confidence) / 255.0;
+                self.confidence[self.size.index(x, y)] = found.confidence.get(from).copied().unwrap_or(0);
             }
         }
         found.nuclei.iter().for_each(|one| self.draw_nucleus(one, scale));

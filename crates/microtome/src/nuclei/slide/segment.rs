@@ -262,7 +262,7 @@ fn picture_done(
     let width_px = thumbnail::WIDTH_PX;
     let thumbnails = [
         encode(thumbnail::thumbnail_png(&overlay.rgb, overlay.size, width_px)?),
-        encode(thumbnail::confidence_thumbnail_png(&overlay.confidence, overlay.size, width_px)?),
+        encode(thumbnail::grey_thumbnail_png(&overlay.confidence, overlay.size, width_px)?),
         encode(thumbnail::overlay_thumbnail_png(&overlay.rgb, &overlay.labels, width_px)?),
     ];
     let mut files = vec![
