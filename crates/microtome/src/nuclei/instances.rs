@@ -88,7 +88,7 @@ pub fn instances(
     let mask = clean(mask, size, scale, config);
     let mut labels = match config.separation {
         Separation::Components => label_components(&mask, size, Connectivity::Eight),
-        Separation::Distance => separate(&mask, size, scale, config),
+        Separation::Distance => separate(mask, size, scale, config),
     };
     drop_small(&mut labels, scale.area_px(config.min_area_um2));
     labels.renumber();
@@ -120,10 +120,11 @@ fn clean(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) ->
 
 /// Parts touching nuclei: each piece of the mask is flooded from its centres. Pieces have nothing to do with one another but
 /// that the distances are smoothed over all of them, so that most, which have one centre, need no flood.
-fn separate(mask: &[bool], size: Size, scale: Scale, config: &InstancesConfig) -> Labels {
-    let distance = distance_to_background_px(mask, size);
+fn separate(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) -> Labels {
+    let distance = distance_to_background_px(&mask, size);
     let smooth = gaussian_blur_of(distance, size, scale.length_px(config.marker_smoothing_um) as f32);
-    let mut pieces = label_components(mask, size, Connectivity::Eight);
+    let mut pieces = label_components(&mask, size, Connectivity::Eight);
+    drop(mask);
     let depth_px = scale.length_px(config.marker_depth_um) as f32;
     let extents = extents(&pieces);
     let parted: Vec<(usize, Labels)> = extents

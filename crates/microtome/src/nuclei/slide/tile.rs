@@ -100,6 +100,7 @@ impl TileWork<'_> {
         let labels = instances(&confidence, self.mpp, self.segmenter.instances_config());
         let (labels, cut) = own(labels, decided, core, largest_px);
         let nuclei = measure(&labels, &rgb, &confidence.values, &self.calibration.stain().matrix);
+        drop(rgb);
         let downsample = self.slide.levels[self.level].downsample;
         let nuclei: Vec<Outlined> = nuclei
             .into_iter()
@@ -109,6 +110,7 @@ impl TileWork<'_> {
                 self.tissue.holds((x_px + 0.5) * downsample, (y_px + 0.5) * downsample)
             })
             .collect();
+        drop(labels);
         let inner = part_of(core, decided).cut(confidence.values, decided.size, 1);
         let confidence = crate::export::confidence::confidence_grey(&inner);
         Ok(TileFound { nuclei, confidence, unreadable, cut, fields })
