@@ -211,7 +211,8 @@ fn any_number_of_threads_gives_the_same_bytes() {
 /// Leaves blocks of memory behind that are not numbers, as large as those that the tower takes without clearing them.
 fn spoil_memory(case: &Case) {
     let Planes { images, size, .. } = case.shape;
-    let row = 8 * size.width_px.next_multiple_of(16);
+    // Channels lie an odd number of cache lines apart.
+    let row = 8 * (size.width_px.div_ceil(16) | 1) * 16;
     let lengths = [row, images * size.height_px * row, images * size.area_px() * case.tower.outputs];
     let spoilt: Vec<Vec<f32>> =
         lengths.iter().flat_map(|&length| (0..12).map(move |_| vec![f32::NAN; length + 16])).collect();

@@ -1,6 +1,6 @@
 //! What happens to a row of one channel, in vectors: the loops that every stage of the tower is made of.
 //!
-//! A row is a whole number of vectors; its values beyond the width are zero.
+//! A pass goes over whole cache lines, and so whole vectors; the values beyond the width are zero.
 
 // Loops over registers are plain loops: a closure is compiled without the instruction set of the function that it
 // ends up in, and its arithmetic becomes calls.

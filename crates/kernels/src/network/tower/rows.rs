@@ -1,7 +1,8 @@
-//! Maps of eight channels, row by row: `[images, height, 8, stride]`, each row of a channel padded to whole vectors.
+//! Maps of eight channels, row by row: `[images, height, 8, stride]`, each row of a channel padded to an odd number of cache lines.
 //!
 //! A row of all channels is one run of memory, which the processor prefetches, and every row begins on a cache line.
-//! The values beyond the width are zero, so that sums over whole vectors need no mask.
+//! The values beyond the width are zero to the end of its last line, so that sums over whole vectors need no mask; what lies
+//! between that and the next channel is never read.
 
 use super::WIDTH;
 use super::passes::From;
