@@ -323,6 +323,7 @@ mod tests {
     fn a_block_comes_back_and_the_limit_is_never_passed() {
         let layout = Layout::from_size_align(5 << 20, 64).unwrap();
         let larger = Layout::from_size_align(7 << 20, 64).unwrap();
+        assert_ne!(Class::of(layout), Class::of(larger), "growing must move the block");
         // SAFETY: blocks are written within their size and given back once, with their layout.
         unsafe {
             let block = Recycling.alloc(layout);

@@ -211,6 +211,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn channels_of_a_row_lie_an_odd_number_of_cache_lines_apart() {
+        for width in 0..5000 {
+            let stride = stride_of(width);
+            assert_eq!((stride % LINE, stride / LINE % 2), (0, 1), "{width}");
+            assert!((width..width + 2 * LINE).contains(&stride), "{width}");
+        }
+    }
+
+    #[test]
     fn strands_hold_every_row_once() {
         for (height, dilation) in [(0, 1), (1, 1), (1, 20), (7, 3), (300, 1), (300, 20), (301, 10), (95, 2)] {
             let mut seen = vec![0; 2 * height];

@@ -95,7 +95,7 @@ impl<'a> Bands<'a> {
         let start_x = left.as_ref().map_or(decided.corner.x_px, |band| end(band.rectangle).0);
         let start_y = above.as_ref().map_or(decided.corner.y_px, |band| end(band.rectangle).1);
         let missing = between((start_x, start_y), end(decided));
-        // Room for the whole only when what was computed is there: computing takes the most memory.
+        // Room for the whole only when what was computed is there: computing it takes several times as much itself.
         let computed = compute(missing);
         let mut map = ConfidenceMap { size: decided.size, values: vec![0.0; decided.size.area_px()] };
         let rows = computed.values.chunks_exact(missing.size.width_px.max(1));
