@@ -22,17 +22,8 @@ pub enum Connectivity {
 pub fn label_components(mask: &[bool], size: Size, connectivity: Connectivity) -> Labels {
     assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
     let mut labels = Labels::background(size);
-    let (runs, mut parents) = joined_runs(mask, size, connectivity);
-    let mut ids = vec![0; runs.len()];
-    let mut next = 0;
-    for (index, run) in runs.iter().enumerate() {
-        let root = root_of(&mut parents, index);
-        // A root is the first run of its component: it gets a number before any other run asks for it.
-        if root == index {
-            next += 1;
-            ids[index] = next;
-        }
-        labels.ids[run.start..run.end].fill(ids[root]);
+    for (run, number) in component_runs(mask, true, size, connectivity).0 {
+        labels.ids[run.start..run.end].fill(number as u32 + 1);
     }
     labels
 }
@@ -81,18 +72,47 @@ pub fn extents(labels: &Labels) -> Vec<Option<Extent>> {
     extents
 }
 
-/// Neighbouring foreground pixels of one row, as indices into the raster.
-struct Run {
-    start: usize,
-    end: usize,
+/// Neighbouring pixels of one row, as indices into the raster.
+pub(crate) struct Run {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
-fn joined_runs(mask: &[bool], size: Size, connectivity: Connectivity) -> (Vec<Run>, Vec<usize>) {
+/// The connected components of the pixels that are `wanted`, as runs: with each run its component's number, from 0, and for
+/// each component its pixels.
+pub(crate) fn component_runs(
+    mask: &[bool],
+    wanted: bool,
+    size: Size,
+    connectivity: Connectivity,
+) -> (Vec<(Run, usize)>, Vec<usize>) {
+    let (runs, mut parents) = joined_runs(mask, wanted, size, connectivity);
+    let mut number_of_root = vec![0; runs.len()];
+    let mut areas_px = Vec::new();
+    let numbered = |(index, run): (usize, Run)| {
+        let root = root_of(&mut parents, index);
+        // A root is the first run of its component: it gets a number before any other run asks for it.
+        if root == index {
+            number_of_root[root] = areas_px.len();
+            areas_px.push(0);
+        }
+        areas_px[number_of_root[root]] += run.end - run.start;
+        (run, number_of_root[root])
+    };
+    (runs.into_iter().enumerate().map(numbered).collect(), areas_px)
+}
+
+fn joined_runs(
+    mask: &[bool],
+    wanted: bool,
+    size: Size,
+    connectivity: Connectivity,
+) -> (Vec<Run>, Vec<usize>) {
     let (mut runs, mut parents) = (Vec::new(), Vec::new());
     let mut above = 0..0;
     for y in 0..size.height_px {
         let first = runs.len();
-        push_runs(&mut runs, mask, y * size.width_px..(y + 1) * size.width_px);
+        push_runs(&mut runs, mask, wanted, y * size.width_px..(y + 1) * size.width_px);
         parents.extend(first..runs.len());
         join_rows(&runs, &mut parents, above, size.width_px, connectivity);
         above = first..runs.len();
@@ -100,11 +120,11 @@ fn joined_runs(mask: &[bool], size: Size, connectivity: Connectivity) -> (Vec<Ru
     (runs, parents)
 }
 
-fn push_runs(runs: &mut Vec<Run>, mask: &[bool], row: std::ops::Range<usize>) {
+fn push_runs(runs: &mut Vec<Run>, mask: &[bool], wanted: bool, row: std::ops::Range<usize>) {
     let mut at = row.start;
-    while let Some(skip) = mask[at..row.end].iter().position(|&inside| inside) {
+    while let Some(skip) = mask[at..row.end].iter().position(|&inside| inside == wanted) {
         let start = at + skip;
-        let length = mask[start..row.end].iter().position(|&inside| !inside);
+        let length = mask[start..row.end].iter().position(|&inside| inside != wanted);
         at = length.map_or(row.end, |length| start + length);
         runs.push(Run { start, end: at });
     }

@@ -2,8 +2,8 @@
 //!
 //! A peak counts if it rises by more than `h` above the highest saddle that leads to a higher peak. Such
 //! peaks are the regional maxima of `values - h` grown under `values`, a grey-scale reconstruction (Vincent,
-//! "Morphological grayscale reconstruction in image analysis", 1993), here in his hybrid form: two sweeps
-//! settle most pixels, a queue the rest.
+//! "Morphological grayscale reconstruction in image analysis", 1993). Of few peaks each is grown by itself, which sees little of
+//! the picture; of many, all at once, in his hybrid form: two sweeps settle most pixels, a queue the rest.
 
 use crate::components::{Connectivity, label_components};
 use crate::{Labels, Size};
@@ -24,75 +24,11 @@ pub fn h_maxima(values: &[f32], size: Size, h: f32) -> Labels {
     }
     let h = h.max(0.0);
     let ceiling = Padded::around(values, size);
-    // Infinity less infinity is no number; such a pixel starts from the bottom.
-    let seed = ceiling.values.iter().map(|&value| not_nan(value - h)).collect();
-    let grown = reconstruct(seed, &ceiling);
-    label_components(&regional_maxima(&grown, &ceiling, size), size, Connectivity::Eight)
-}
-
-/// Whether [`h_maxima`] surely finds one peak at most, at a fraction of its cost: every other pixel that is as high as
-/// all its neighbours has a straight way to a higher one of them which goes down by less than `h`. Where this is false
-/// there may be a single peak all the same. For values that are neither negative nor NaN.
-///
-/// # Panics
-/// As [`h_maxima`].
-pub fn has_one_peak(values: &[f32], size: Size, h: f32) -> bool {
-    assert_eq!(values.len(), size.area_px(), "values do not fill {size} pixels");
-    let mut peaks = peaks(values, size);
-    peaks.sort_by(|one, next| next.0.total_cmp(&one.0));
-    // Of many peaks one is sure to stand out, and looking for ways between all of them would take long.
-    if peaks.is_empty() || peaks.len() > MOST_PEAKS {
-        return false;
+    let most_steps = STEPS_A_PIXEL * ceiling.values.len();
+    match caps(&ceiling, h, most_steps) {
+        Some(caps) => numbered(&ceiling, caps, size),
+        None => label_components(&grown_maxima(&ceiling, h), size, Connectivity::Eight),
     }
-    // Rounding of `values - h` must not decide.
-    let deepest = h * (1.0 - 1e-4);
-    peaks.iter().enumerate().skip(1).all(|(index, &(height, from))| {
-        let mut higher = peaks[..index].iter().filter(|(other, _)| *other > height);
-        higher.any(|&(_, to)| height - lowest_between(values, size, from, to) < deepest)
-    })
-}
-
-/// Peaks that [`has_one_peak`] looks at.
-const MOST_PEAKS: usize = 16;
-
-/// Pixels above 0 that no neighbour exceeds: their heights and places. One more than [`MOST_PEAKS`] at most.
-fn peaks(values: &[f32], size: Size) -> Vec<(f32, usize)> {
-    let mut peaks = Vec::new();
-    for y in 0..size.height_px {
-        let rows = y.saturating_sub(1)..(y + 2).min(size.height_px);
-        for x in 0..size.width_px {
-            let (at, columns) = (size.index(x, y), x.saturating_sub(1)..(x + 2).min(size.width_px));
-            let height = values[at];
-            // Most pixels have a higher one to their right or left.
-            let is_flank = values.get(at + 1).is_some_and(|next| *next > height && x + 1 < size.width_px);
-            if height <= 0.0 || height.is_nan() || is_flank {
-                continue;
-            }
-            let is_peak = rows.clone().all(|y| {
-                let start = size.index(0, y);
-                values[start..][columns.clone()].iter().all(|other| *other <= height)
-            });
-            if is_peak {
-                peaks.push((height, at));
-                if peaks.len() > MOST_PEAKS {
-                    return peaks;
-                }
-            }
-        }
-    }
-    peaks
-}
-
-/// The lowest value on a straight way of neighbouring pixels.
-fn lowest_between(values: &[f32], size: Size, from: usize, to: usize) -> f32 {
-    let place = |at: usize| [(at % size.width_px) as f32, (at / size.width_px) as f32];
-    let ([x, y], [end_x, end_y]) = (place(from), place(to));
-    let steps = (end_x - x).abs().max((end_y - y).abs()).max(1.0);
-    (0..=steps as usize).fold(f32::INFINITY, |lowest, step| {
-        let part = step as f32 / steps;
-        let (x, y) = ((x + part * (end_x - x)).round(), (y + part * (end_y - y)).round());
-        lowest.min(values[size.index(x as usize, y as usize)])
-    })
 }
 
 fn not_nan(value: f32) -> f32 {
@@ -115,7 +51,8 @@ impl Padded {
             padded[1..=size.width_px]
                 .iter_mut()
                 .zip(row)
-                .for_each(|(padded, &value)| *padded = not_nan(value));
+                // Adding 0 makes −0 the same as 0.
+                .for_each(|(padded, &value)| *padded = not_nan(value) + 0.0);
         }
         Self { width_px, values: padded }
     }
@@ -126,6 +63,22 @@ impl Padded {
         (1..height_px - 1).flat_map(move |y| y * width_px + 1..(y + 1) * width_px - 1)
     }
 
+    /// A pixel's index in the picture.
+    fn index(&self, size: Size, at: usize) -> usize {
+        size.index(at % self.width_px - 1, at / self.width_px - 1)
+    }
+
+    /// Whether a pixel lies above the bottom, and no neighbour is higher.
+    #[inline(always)]
+    fn is_peak(&self, at: usize) -> bool {
+        let height = self.values[at];
+        // Most pixels lie at the bottom or have a higher one beside them.
+        height > f32::NEG_INFINITY
+            && self.values[at + 1] <= height
+            && self.values[at - 1] <= height
+            && self.neighbours(at).into_iter().all(|next| self.values[next] <= height)
+    }
+
     /// The four neighbours that a scan meets before a pixel, then the four that it meets later.
     #[inline(always)]
     fn neighbours(&self, at: usize) -> [usize; 8] {
@@ -133,6 +86,85 @@ impl Padded {
         let (above, below) = (at - width_px, at + width_px);
         [above - 1, above, above + 1, at - 1, at + 1, below - 1, below, below + 1]
     }
+}
+
+/// Steps of all searches of [`caps`] together, for each pixel; the growing takes about as long.
+const STEPS_A_PIXEL: usize = 4;
+
+/// The maxima by searching: around each peak, from the highest on, what is connected with it at no less than its height less
+/// `h` is grown to one plateau, which is a maximum unless something in it is higher than the peak. Peaks are few, and a
+/// search ends where something is higher, so that little of the picture is seen twice; none if the searches take more
+/// than `most_steps` steps.
+fn caps(frame: &Padded, h: f32, most_steps: usize) -> Option<Vec<Vec<usize>>> {
+    let values = &frame.values;
+    let mut caps = Vec::new();
+    let mut peaks: Vec<usize> = frame.inner().filter(|&at| frame.is_peak(at)).collect();
+    peaks.sort_unstable_by(|&one, &next| values[next].total_cmp(&values[one]));
+    // Which search has seen a pixel last.
+    let mut seen_by = vec![0u32; values.len()];
+    let (mut search, mut steps) = (0, 0);
+    let (mut cap, mut first_of_height, mut last_height) = (Vec::new(), 1, f32::NAN);
+    for peak in peaks {
+        let height = values[peak];
+        let level = not_nan(height - h);
+        // At the bottom everything hangs together, and belongs to something higher or is the whole picture.
+        if level == f32::NEG_INFINITY {
+            break;
+        }
+        if height != last_height {
+            (first_of_height, last_height) = (search + 1, height);
+        }
+        // What a peak of this height has seen is of one plateau with it, and answered.
+        if seen_by[peak] >= first_of_height {
+            continue;
+        }
+        search += 1;
+        seen_by[peak] = search;
+        cap.clear();
+        cap.push(peak);
+        let mut next = 0;
+        let is_highest = 'search: {
+            while let Some(&at) = cap.get(next) {
+                next += 1;
+                for near in frame.neighbours(at) {
+                    if values[near] > height {
+                        break 'search false;
+                    }
+                    if values[near] >= level && seen_by[near] != search {
+                        seen_by[near] = search;
+                        cap.push(near);
+                    }
+                }
+            }
+            true
+        };
+        steps += cap.len();
+        if steps > most_steps {
+            return None;
+        }
+        if is_highest {
+            caps.push(cap.clone());
+        }
+    }
+    Some(caps)
+}
+
+/// Numbers caps in the order of their first pixels. A cap that is the whole picture is a maximum of nothing: nothing is lower.
+fn numbered(frame: &Padded, mut caps: Vec<Vec<usize>>, size: Size) -> Labels {
+    let mut labels = Labels::background(size);
+    caps.retain(|cap| cap.len() < size.area_px());
+    caps.sort_unstable_by_key(|cap| cap.iter().copied().min());
+    for (id, cap) in (1..).zip(&caps) {
+        cap.iter().for_each(|at| labels.ids[frame.index(size, *at)] = id);
+    }
+    labels
+}
+
+/// The maxima by growing: takes the same time whatever the values.
+fn grown_maxima(ceiling: &Padded, h: f32) -> Vec<bool> {
+    // Infinity less infinity is no number; such a pixel starts from the bottom.
+    let seed = ceiling.values.iter().map(|&value| not_nan(value - h)).collect();
+    regional_maxima(&reconstruct(seed, ceiling), ceiling)
 }
 
 /// Grows `seed` (nowhere above `ceiling`) by 8-neighbourhoods under `ceiling` until nothing changes.
@@ -169,7 +201,7 @@ fn raise(seed: &mut [f32], ceiling: &Padded, at: usize, passed: &[usize]) {
 
 /// Pixels on plateaus without a higher neighbour. From each pixel that has one, the rest of its plateau is
 /// ruled out.
-fn regional_maxima(grown: &[f32], frame: &Padded, size: Size) -> Vec<bool> {
+fn regional_maxima(grown: &[f32], frame: &Padded) -> Vec<bool> {
     let mut maximal = vec![false; grown.len()];
     frame.inner().for_each(|at| maximal[at] = true);
     let mut ruled_out = Vec::new();
@@ -188,5 +220,56 @@ fn regional_maxima(grown: &[f32], frame: &Padded, size: Size) -> Vec<bool> {
     }
     let maximal: Vec<bool> = frame.inner().map(|at| maximal[at]).collect();
     // Where nothing is lower, the whole picture would be a maximum of nothing.
-    if maximal.iter().all(|&is| is) { vec![false; size.area_px()] } else { maximal }
+    if maximal.iter().all(|&is| is) { vec![false; maximal.len()] } else { maximal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    /// Hills on a plain, in steps of `step` if that is above 0, so that there are plateaus.
+    fn hills(size: Size, step: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
+        let ends = [size.width_px as f32, size.height_px as f32, 9.0, 6.0];
+        let hills: Vec<[f32; 4]> =
+            (0..rng.random_range(1..6)).map(|_| ends.map(|end| rng.random_range(0.0..=end))).collect();
+        let height = |at: usize| {
+            let (x, y) = ((at % size.width_px) as f32, (at / size.width_px) as f32);
+            let above = |[left, top, height, width]: &[f32; 4]| {
+                height - ((x - left).powi(2) + (y - top).powi(2)).sqrt() / (0.2 + width)
+            };
+            let highest = hills.iter().map(above).fold(0.0, f32::max);
+            if step > 0.0 { (highest / step).round() * step } else { highest }
+        };
+        (0..size.area_px()).map(height).collect()
+    }
+
+    #[test]
+    fn searching_and_growing_find_the_same() {
+        let mut rng = ChaCha8Rng::seed_from_u64(12);
+        let mut several = 0;
+        for _ in 0..300 {
+            let size = Size::new(rng.random_range(1..30), rng.random_range(1..30));
+            let step = [0.0, 0.0, 0.5][rng.random_range(0..3)];
+            let values = hills(size, step, &mut rng);
+            let frame = Padded::around(&values, size);
+            for h in [0.0, 0.1, 0.75, 2.0] {
+                let searched = numbered(&frame, caps(&frame, h, usize::MAX).unwrap(), size);
+                let grown = label_components(&grown_maxima(&frame, h), size, Connectivity::Eight);
+                assert_eq!(searched, grown, "{size} {h} {values:?}");
+                several += usize::from(grown.highest_id() > 1);
+            }
+        }
+        assert!(several > 300, "{several} of 1200 with more than one peak");
+    }
+
+    #[test]
+    fn a_search_that_takes_long_is_given_up() {
+        let size = Size::new(64, 64);
+        let values: Vec<f32> = (0..size.area_px()).map(|at| (at * 7919 % 997) as f32).collect();
+        let frame = Padded::around(&values, size);
+        assert!(caps(&frame, 500.0, 100).is_none());
+        assert!(caps(&frame, 0.5, usize::MAX).is_some_and(|caps| caps.len() > 100));
+    }
 }

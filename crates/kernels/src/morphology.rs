@@ -5,8 +5,8 @@
 //! large one it takes two steps, which cost the same for every radius: how far is the nearest pixel of the
 //! mask in this column, and how far does it reach along the row from there.
 
-use crate::components::{Connectivity, areas_px, label_components};
-use crate::{Labels, Size};
+use crate::Size;
+use crate::components::{Connectivity, component_runs};
 use rayon::prelude::*;
 
 /// Fewest rows of a band, the share of one thread: each band also looks at `radius_px` rows above and below
@@ -72,14 +72,21 @@ pub fn fill_holes(mask: &[bool], size: Size) -> Vec<bool> {
 /// # Panics
 /// As [`erode_disk`].
 pub fn fill_small_holes(mask: &[bool], size: Size, max_area_px: usize) -> Vec<bool> {
-    let background = label_components(&complement(mask), size, Connectivity::Four);
-    let mut is_hole: Vec<bool> =
-        areas_px(&background).into_iter().map(|area_px| area_px <= max_area_px).collect();
-    for id in border_ids(&background) {
-        is_hole[id as usize] = false;
+    assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
+    let (background, areas_px) = component_runs(mask, false, size, Connectivity::Four);
+    let mut is_hole: Vec<bool> = areas_px.into_iter().map(|area_px| area_px <= max_area_px).collect();
+    let last_row = mask.len().saturating_sub(size.width_px);
+    for (run, component) in &background {
+        let at_a_side = run.start.is_multiple_of(size.width_px) || run.end.is_multiple_of(size.width_px);
+        if at_a_side || run.start < size.width_px || run.end > last_row {
+            is_hole[*component] = false;
+        }
     }
-    is_hole[0] = true; // Id 0 of the background's labels is the mask itself.
-    background.ids.iter().map(|&id| is_hole[id as usize]).collect()
+    let mut filled = mask.to_vec();
+    for (run, _) in background.into_iter().filter(|(_, component)| is_hole[*component]) {
+        filled[run.start..run.end].fill(true);
+    }
+    filled
 }
 
 /// Takes 8-connected objects of fewer than `min_area_px` pixels out of the mask.
@@ -87,23 +94,17 @@ pub fn fill_small_holes(mask: &[bool], size: Size, max_area_px: usize) -> Vec<bo
 /// # Panics
 /// As [`erode_disk`].
 pub fn remove_small(mask: &[bool], size: Size, min_area_px: usize) -> Vec<bool> {
-    let objects = label_components(mask, size, Connectivity::Eight);
-    let areas_px = areas_px(&objects);
-    objects.ids.iter().map(|&id| id > 0 && areas_px[id as usize] >= min_area_px).collect()
+    assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
+    let (objects, areas_px) = component_runs(mask, true, size, Connectivity::Eight);
+    let mut kept = mask.to_vec();
+    for (run, _) in objects.into_iter().filter(|(_, object)| areas_px[*object] < min_area_px) {
+        kept[run.start..run.end].fill(false);
+    }
+    kept
 }
 
 fn complement(mask: &[bool]) -> Vec<bool> {
     mask.iter().map(|&inside| !inside).collect()
-}
-
-/// Ids on the first and last row and column, with repetitions.
-fn border_ids(labels: &Labels) -> impl Iterator<Item = u32> {
-    let Size { width_px, height_px } = labels.size;
-    let rows = labels.ids.chunks(width_px.max(1)).enumerate();
-    rows.flat_map(move |(y, row)| {
-        let step = if y == 0 || y + 1 == height_px { 1 } else { (width_px - 1).max(1) };
-        row.iter().copied().step_by(step)
-    })
 }
 
 /// For each row of a disk from its centre, how far it extends to either side.

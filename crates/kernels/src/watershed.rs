@@ -19,94 +19,158 @@ use rayon::prelude::*;
 /// to chance. NaN is flooded last.
 ///
 /// # Panics
-/// If `elevation` or `mask` does not have as many elements as `markers` has pixels.
+/// If `elevation` or `mask` does not have as many elements as `markers` has pixels, or these are more than 32 bits count.
 pub fn watershed(elevation: &[f32], markers: &Labels, mask: &[bool], connectivity: Connectivity) -> Labels {
     let (size, area_px) = (markers.size, markers.ids.len());
     let lengths = (elevation.len(), mask.len(), size.area_px());
     assert_eq!(lengths, (area_px, area_px, area_px), "elevation, mask and markers do not fill {size} pixels");
-    let ids = markers.ids.iter().zip(mask).map(|(&id, &inside)| if inside { id } else { 0 }).collect();
-    let mut labels = Labels { size, ids };
-    let offsets = offsets(connectivity);
-    let mut front = Front::at_markers(elevation, &labels, mask, offsets);
+    let frame = Frame::around(size);
+    let mut ids = frame.spread(&markers.ids, 0);
+    // What belongs to the mask and no water has come to.
+    let mut is_dry = frame.spread(mask, false);
+    for (id, is_dry) in ids.iter_mut().zip(&mut is_dry) {
+        *id = if *is_dry { *id } else { 0 };
+        *is_dry &= *id == 0;
+    }
+    let mut front = Front::of_levels(elevation, mask, &frame);
+    let offsets = frame.offsets(connectivity);
+    // Most pixels of a large marker have nothing to flood, and would only pass through.
+    for index in (0..ids.len()).filter(|&index| ids[index] > 0) {
+        if offsets.iter().any(|offset| is_dry[index.wrapping_add(*offset)]) {
+            front.push(index, front.level_of_pixel[index]);
+        }
+    }
     while let Some((index, level)) = front.pop() {
-        for next in neighbours(size, index, offsets) {
-            if mask[next] && labels.ids[next] == 0 {
-                labels.ids[next] = labels.ids[index];
+        for offset in offsets {
+            let next = index.wrapping_add(*offset);
+            if std::mem::take(&mut is_dry[next]) {
+                ids[next] = ids[index];
                 // Water that has risen to a level floods what lies lower at that level.
                 front.push(next, front.level_of_pixel[next].max(level));
             }
         }
     }
-    labels
+    Labels { size, ids: frame.inner(&ids) }
 }
 
-/// Pixels that are flooded and have yet to flood their neighbours: a queue for each level, as linked lists.
+/// A frame around the picture, one pixel wide, which no water floods: neighbours are constant offsets away, and nothing asks
+/// where the picture ends.
+struct Frame {
+    size: Size,
+    width_px: usize,
+    /// Nearest neighbours first and each ring in scan order; offsets wrap.
+    offsets: [usize; 8],
+}
+
+impl Frame {
+    fn around(size: Size) -> Self {
+        let width_px = size.width_px + 2;
+        let back = |by: usize| 0usize.wrapping_sub(by);
+        let edges = [back(width_px), back(1), 1, width_px];
+        let corners = [back(width_px + 1), back(width_px - 1), width_px - 1, width_px + 1];
+        let offsets = std::array::from_fn(|at| if at < 4 { edges[at] } else { corners[at - 4] });
+        let frame = Self { size, width_px, offsets };
+        assert!(u32::try_from(frame.area_px()).is_ok(), "{size} pixels are too many");
+        frame
+    }
+
+    fn area_px(&self) -> usize {
+        self.width_px * (self.size.height_px + 2)
+    }
+
+    fn offsets(&self, connectivity: Connectivity) -> &[usize] {
+        match connectivity {
+            Connectivity::Four => &self.offsets[..4],
+            Connectivity::Eight => &self.offsets,
+        }
+    }
+
+    /// Where row `y` of the picture begins.
+    fn row(&self, y: usize) -> usize {
+        (y + 1) * self.width_px + 1
+    }
+
+    /// The picture's values, and one for the frame.
+    fn spread<T: Copy>(&self, values: &[T], outside: T) -> Vec<T> {
+        let mut framed = vec![outside; self.area_px()];
+        for (y, row) in values.chunks_exact(self.size.width_px.max(1)).enumerate() {
+            framed[self.row(y)..][..row.len()].copy_from_slice(row);
+        }
+        framed
+    }
+
+    /// The picture's values again.
+    fn inner<T: Copy>(&self, framed: &[T]) -> Vec<T> {
+        let rows = (0..self.size.height_px).map(|y| &framed[self.row(y)..][..self.size.width_px]);
+        rows.collect::<Vec<_>>().concat()
+    }
+}
+
+/// Pixels that are flooded and have yet to flood their neighbours: a queue for each level, as linked lists. Numbers of 32
+/// bits, so that more of them stay in the caches.
 struct Front {
     /// Rank of each pixel's elevation among those of the mask.
-    level_of_pixel: Vec<usize>,
+    level_of_pixel: Vec<u32>,
     /// Who comes after each pixel in its queue.
-    next_of_pixel: Vec<usize>,
+    next_of_pixel: Vec<u32>,
     /// First and last pixel of each level's queue.
-    queues: Vec<(usize, usize)>,
+    queues: Vec<(u32, u32)>,
     /// The lowest level whose queue may hold a pixel.
     lowest: usize,
 }
 
 /// The end of a queue.
-const NOBODY: usize = usize::MAX;
+const NOBODY: u32 = u32::MAX;
+/// Pixels that one thread sorts at least.
+const SORTED_ALONE: usize = 1 << 15;
 
 impl Front {
-    /// All marker pixels with something to flood; the others, most of a large marker, would only pass
-    /// through.
-    fn at_markers(elevation: &[f32], markers: &Labels, mask: &[bool], offsets: &[(isize, isize)]) -> Self {
-        let (level_of_pixel, level_count) = levels(elevation, mask);
-        let queues = vec![(NOBODY, NOBODY); level_count];
-        let mut front = Self { level_of_pixel, next_of_pixel: vec![NOBODY; mask.len()], queues, lowest: 0 };
-        for index in (0..mask.len()).filter(|&index| markers.ids[index] > 0) {
-            if neighbours(markers.size, index, offsets).any(|next| mask[next] && markers.ids[next] == 0) {
-                front.push(index, front.level_of_pixel[index]);
-            }
+    /// Ranks the elevations of the mask: 0 for the lowest, equal ranks for equal elevations. All queues are empty.
+    fn of_levels(elevation: &[f32], mask: &[bool], frame: &Frame) -> Self {
+        let width_px = frame.size.width_px.max(1);
+        let mut order = Vec::new();
+        for (y, (elevation, mask)) in elevation.chunks(width_px).zip(mask.chunks(width_px)).enumerate() {
+            let inside = (frame.row(y)..).zip(elevation).zip(mask).filter(|(_, inside)| **inside);
+            order
+                .extend(inside.map(|((at, elevation), _)| u64::from(sortable(*elevation)) << 32 | at as u64));
         }
-        front
+        if order.len() > SORTED_ALONE {
+            order.par_sort_unstable()
+        } else {
+            order.sort_unstable()
+        }
+        let mut level_of_pixel = vec![0; frame.area_px()];
+        let mut count = 0;
+        for pixels in order.chunk_by(|one, next| one >> 32 == next >> 32) {
+            pixels.iter().for_each(|pixel| level_of_pixel[*pixel as u32 as usize] = count);
+            count += 1;
+        }
+        let queues = vec![(NOBODY, NOBODY); count as usize];
+        Self { level_of_pixel, next_of_pixel: vec![NOBODY; frame.area_px()], queues, lowest: 0 }
     }
 
-    fn push(&mut self, index: usize, level: usize) {
-        let (first, last) = &mut self.queues[level];
+    fn push(&mut self, index: usize, level: u32) {
+        let (first, last) = &mut self.queues[level as usize];
         match *last {
-            NOBODY => *first = index,
-            last => self.next_of_pixel[last] = index,
+            NOBODY => *first = index as u32,
+            last => self.next_of_pixel[last as usize] = index as u32,
         }
-        *last = index;
+        *last = index as u32;
     }
 
     /// The oldest pixel of the lowest level, and that level.
-    fn pop(&mut self) -> Option<(usize, usize)> {
+    fn pop(&mut self) -> Option<(usize, u32)> {
         while self.queues.get(self.lowest)?.0 == NOBODY {
             self.lowest += 1;
         }
         let (first, last) = &mut self.queues[self.lowest];
-        let index = *first;
+        let index = *first as usize;
         *first = self.next_of_pixel[index];
         if *first == NOBODY {
             *last = NOBODY;
         }
-        Some((index, self.lowest))
+        Some((index, self.lowest as u32))
     }
-}
-
-/// Ranks the elevations of the mask: 0 for the lowest, equal ranks for equal elevations. Also the number of
-/// ranks.
-fn levels(elevation: &[f32], mask: &[bool]) -> (Vec<usize>, usize) {
-    let inside = (0..mask.len()).into_par_iter().filter(|&index| mask[index]);
-    let mut order: Vec<(u32, usize)> = inside.map(|index| (sortable(elevation[index]), index)).collect();
-    order.par_sort_unstable();
-    let mut level_of_pixel = vec![0; mask.len()];
-    let mut count = 0;
-    for pixels in order.chunk_by(|one, next| one.0 == next.0) {
-        pixels.iter().for_each(|&(_, index)| level_of_pixel[index] = count);
-        count += 1;
-    }
-    (level_of_pixel, count)
 }
 
 /// An integer in the order of the elevation: negative numbers have all bits flipped, positive ones the sign
@@ -117,22 +181,4 @@ fn sortable(elevation: f32) -> u32 {
     }
     let bits = (elevation + 0.0).to_bits(); // Adding 0 makes −0 the same as 0.
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
-}
-
-/// Neighbours as (dx, dy), nearest first and each ring in scan order.
-fn offsets(connectivity: Connectivity) -> &'static [(isize, isize)] {
-    const EIGHT: [(isize, isize); 8] = [(0, -1), (-1, 0), (1, 0), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1)];
-    match connectivity {
-        Connectivity::Four => &EIGHT[..4],
-        Connectivity::Eight => &EIGHT,
-    }
-}
-
-#[inline(always)]
-fn neighbours(size: Size, at: usize, offsets: &[(isize, isize)]) -> impl Iterator<Item = usize> {
-    let (x, y) = (at % size.width_px, at / size.width_px);
-    offsets.iter().filter_map(move |&(dx, dy)| {
-        let (x, y) = (x.checked_add_signed(dx)?, y.checked_add_signed(dy)?);
-        (x < size.width_px && y < size.height_px).then(|| size.index(x, y))
-    })
 }

@@ -3,7 +3,7 @@
 use super::masks::naive_components;
 use super::pictures::{at, for_many_sizes, pixels, random_ids, random_mask, random_values};
 use microtome_kernels::components::Connectivity;
-use microtome_kernels::maxima::{h_maxima, has_one_peak};
+use microtome_kernels::maxima::h_maxima;
 use microtome_kernels::watershed::watershed;
 use microtome_kernels::{Labels, Size};
 use rand::Rng;
@@ -51,37 +51,6 @@ fn maxima_are_those_of_the_definition() {
         let h = [0.0, 0.5, 1.0, 2.0, 3.3, 20.0][rng.random_range(0..6)];
         assert_eq!(h_maxima(&values, size, h).ids, naive_h_maxima(&values, size, h), "{size} {h} {values:?}");
     });
-}
-
-#[test]
-fn where_one_peak_is_sure_there_are_not_two() {
-    let (mut sure, mut single) = (0, 0);
-    for_many_sizes(12, 30, |size, rng| {
-        // Hills on a plain, some of them in steps, so that there are plateaus.
-        let hills: Vec<[f32; 4]> = (0..rng.random_range(1..6))
-            .map(|_| {
-                [size.width_px as f32, size.height_px as f32, 9.0, 6.0].map(|end| rng.random_range(0.0..=end))
-            })
-            .collect();
-        let step = [0.0, 0.0, 0.5][rng.random_range(0..3)];
-        let height = |(x, y): (i64, i64)| {
-            let hill = |[left, top, height, width]: &[f32; 4]| {
-                height - ((x as f32 - left).powi(2) + (y as f32 - top).powi(2)).sqrt() / (0.2 + width)
-            };
-            let highest = hills.iter().map(hill).fold(0.0, f32::max);
-            if step > 0.0 { (highest / step).round() * step } else { highest }
-        };
-        let values: Vec<f32> = pixels(size).map(height).collect();
-        for h in [0.0, 0.1, 0.75, 2.0] {
-            let found = h_maxima(&values, size, h).highest_id();
-            single += usize::from(found < 2);
-            if has_one_peak(&values, size, h) {
-                assert!(found < 2, "{size} {h} {values:?}");
-                sure += 1;
-            }
-        }
-    });
-    assert!(sure * 2 > single && sure > 100, "{sure} sure of {single}");
 }
 
 #[test]

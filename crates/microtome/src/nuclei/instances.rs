@@ -4,7 +4,7 @@ use super::confidence::ConfidenceMap;
 use microtome_kernels::components::{Connectivity, Extent, areas_px, extents, label_components};
 use microtome_kernels::distance::distance_to_background_px;
 use microtome_kernels::gaussian::gaussian_blur_of;
-use microtome_kernels::maxima::{h_maxima, has_one_peak};
+use microtome_kernels::maxima::h_maxima;
 use microtome_kernels::morphology::{close_disk, fill_holes, fill_small_holes, open_disk, remove_small};
 use microtome_kernels::watershed::watershed;
 use microtome_kernels::{Labels, Size};
@@ -152,16 +152,13 @@ fn separate(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig)
 fn part(pieces: &Labels, id: u32, extent: &Extent, smooth: &[f32], depth_px: f32) -> Option<Labels> {
     let bounds = extent.bounds;
     let size = Size::new(bounds.max_x_px - bounds.min_x_px, bounds.max_y_px - bounds.min_y_px);
-    let places = (bounds.min_y_px..bounds.max_y_px).flat_map(|y| {
-        let start = pieces.size.index(bounds.min_x_px, y);
-        start..start + size.width_px
-    });
-    let mask: Vec<bool> = places.clone().map(|at| pieces.ids[at] == id).collect();
-    // Smoothing spreads into the background, where no centre may lie.
-    let inside: Vec<f32> =
-        places.zip(&mask).map(|(at, inside)| if *inside { smooth[at] } else { 0.0 }).collect();
-    if has_one_peak(&inside, size, depth_px) {
-        return None;
+    let (mut mask, mut inside) = (Vec::with_capacity(size.area_px()), Vec::with_capacity(size.area_px()));
+    for y in bounds.min_y_px..bounds.max_y_px {
+        let row = pieces.size.index(bounds.min_x_px, y)..pieces.size.index(bounds.max_x_px, y);
+        mask.extend(pieces.ids[row.clone()].iter().map(|at| *at == id));
+        // Smoothing spreads into the background, where no centre may lie.
+        let heights = pieces.ids[row.clone()].iter().zip(&smooth[row]);
+        inside.extend(heights.map(|(at, height)| if *at == id { *height } else { f32::NEG_INFINITY }));
     }
     let markers = h_maxima(&inside, size, depth_px);
     if markers.highest_id() < 2 {
