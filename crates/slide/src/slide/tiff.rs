@@ -1,6 +1,7 @@
 //! Slides in TIFF and BigTIFF files: which directories are levels, and which are pictures beside them.
 
 mod directory;
+mod samples;
 mod tiles;
 
 use microtome_vault::{Budget, Error, Result};
@@ -47,6 +48,7 @@ pub(super) fn open(file: SlideFile) -> Result<Slide> {
     let Some(largest) = found.levels.first() else {
         return Err(refuse("this TIFF file has no picture in it").advise("is it the right file?"));
     };
+    let warning = largest.tiles.warning(&file);
     let largest = largest.tiles.size;
     let levels = found.levels.iter().map(|stored| stored.level(largest)).collect();
     let broken = (!chain.is_whole).then(|| "the list of directories is damaged or too long".to_owned());
@@ -58,7 +60,7 @@ pub(super) fn open(file: SlideFile) -> Result<Slide> {
         mpp,
         objective_power: resolution::objective_power(&description),
         associated: found.associated,
-        warnings: broken.into_iter().collect(),
+        warnings: broken.into_iter().chain(warning).collect(),
         source: Box::new(Pixels {
             file,
             levels: found.levels.into_iter().chain(found.beside).map(|stored| stored.tiles).collect(),

@@ -41,6 +41,7 @@ pub(super) mod tag {
     pub(crate) const TILE_BYTE_COUNTS: u16 = 325;
     pub(crate) const SUB_DIRECTORIES: u16 = 330;
     pub(crate) const EXTRA_SAMPLES: u16 = 338;
+    pub(crate) const SAMPLE_FORMAT: u16 = 339;
     pub(crate) const JPEG_TABLES: u16 = 347;
 }
 
@@ -114,6 +115,11 @@ pub(super) struct Directory {
 }
 
 impl Directory {
+    /// Whether numbers begin with their lowest byte.
+    pub(super) fn is_little_endian(&self) -> bool {
+        self.numbers.is_little_endian
+    }
+
     /// Up to `most` values of a tag as numbers; none if it is absent, of a kind that is no number, longer, or not
     /// within the file.
     pub(super) fn numbers(&self, file: &SlideFile, tag: u16, most: u64) -> Result<Option<Vec<u64>>> {

@@ -1,6 +1,5 @@
 //! The tiles or strips of a level, each decoded on its own.
 
-use std::io::Read;
 use std::sync::OnceLock;
 
 use microtome_vault::{Budget, Error, Result};
@@ -9,12 +8,13 @@ use super::super::TilePlace;
 use super::super::file::SlideFile;
 use super::super::source::Tile;
 use super::directory::{Directory, tag};
+use super::samples::{Layout, decompressed, model_of};
 use crate::Size;
 use crate::formats::colour::{Alpha, Model, to_rgb};
 use crate::formats::jpeg::{self, Output};
 use crate::formats::jpeg_2000::{self, Colours};
 use crate::formats::tiff::layout::compression;
-use crate::formats::{damaged, foreign, unsupported};
+use crate::formats::{damaged, unsupported};
 
 /// TIFF's number for red, green and blue.
 const RGB: u64 = 2;
@@ -41,9 +41,8 @@ struct Places {
     /// Empty if each stream has its own.
     jpeg_tables: Vec<u8>,
     photometric: u64,
-    channels: usize,
+    layout: Layout,
     alpha: Alpha,
-    predictor: u64,
 }
 
 impl Tiles {
@@ -65,21 +64,37 @@ impl Tiles {
     /// Whether tiles can be read one by one.
     pub(super) fn can_read(&self, file: &SlideFile) -> bool {
         let number = |tag, default| self.directory.number(file, tag).ok().flatten().unwrap_or(default);
-        let is_plain = |channels: u64| {
-            model_of(number(tag::PHOTOMETRIC, RGB), channels as usize, Alpha::None).is_some()
+        let is_plain = |layout: Layout| {
+            model_of(number(tag::PHOTOMETRIC, RGB), layout.channels, Alpha::None).is_some()
                 || self.compression == compression::JPEG
         };
-        is_known(self.compression) && self.check_samples(file).is_ok_and(is_plain)
+        is_known(self.compression) && self.layout(file).is_ok_and(is_plain)
     }
 
-    /// Samples a pixel, if samples are bytes side by side.
-    fn check_samples(&self, file: &SlideFile) -> Result<u64> {
+    /// What of the samples is not taken as it is.
+    pub(super) fn warning(&self, file: &SlideFile) -> Option<String> {
+        let is_deep = self.layout(file).is_ok_and(|layout| layout.bits == 16);
+        is_deep.then(|| "16-bit samples were scaled to 8 bits".to_owned())
+    }
+
+    /// How samples lie: bytes side by side, or, where they are not compressed as pictures, in 16 bits or in a tile for each
+    /// channel.
+    fn layout(&self, file: &SlideFile) -> Result<Layout> {
         let number = |tag, default| Ok::<u64, Error>(self.directory.number(file, tag)?.unwrap_or(default));
         let (channels, bits) = (number(tag::SAMPLES_PER_PIXEL, 1)?, number(tag::BITS_PER_SAMPLE, 1)?);
-        if bits != 8 || !(1..=8).contains(&channels) || number(tag::PLANAR_CONFIGURATION, 1)? != 1 {
+        let (planes, kind) = (number(tag::PLANAR_CONFIGURATION, 1)?, number(tag::SAMPLE_FORMAT, 1)?);
+        let is_as_pictures = bits == 8 && planes == 1;
+        let is_as_numbers = is_plain(self.compression) && [8, 16].contains(&bits) && [1, 2].contains(&planes);
+        if !(1..=8).contains(&channels) || !(is_as_pictures || is_as_numbers) || (bits > 8 && kind != 1) {
             return Err(unsupported("TIFF", format!("has {channels} planes or samples of {bits} bits")));
         }
-        Ok(channels)
+        Ok(Layout {
+            channels: channels as usize,
+            bits: bits as usize,
+            is_planar: planes == 2 && channels > 1,
+            is_little_endian: self.directory.is_little_endian(),
+            has_differences: number(tag::PREDICTOR, 1)? == 2,
+        })
     }
 
     /// One tile; none where the file leaves it out.
@@ -88,7 +103,7 @@ impl Tiles {
     /// `Input` when the tile is damaged or of a kind that is not read; `Limit` when it exceeds the budget.
     pub(super) fn decoded(&self, file: &SlideFile, place: TilePlace, budget: Budget) -> Result<Option<Tile>> {
         let places = self.places(file)?;
-        let Some(bytes) = self.stored(places, file, place, budget)? else { return Ok(None) };
+        let Some(bytes) = self.stored(places, file, (place, 0), budget)? else { return Ok(None) };
         // A strip may be shorter at the end of the picture; a tile is whole.
         let left_px = self.size.height_px - place.row * self.tile.height_px;
         let height_px = if self.is_tiled { self.tile.height_px } else { self.tile.height_px.min(left_px) };
@@ -100,7 +115,16 @@ impl Tiles {
                 jpeg_2000(&bytes, Colours::AsStated, size, budget)
             }
             compression::APERIO_YUYV => yuyv(&bytes, size, budget),
-            _ => places.plain(self.decompressed(bytes, places.channels, size, budget)?, size),
+            _ => {
+                let mut planes = vec![decompressed(self.compression, bytes, places.layout, size, budget)?];
+                for plane in 1..places.layout.planes() {
+                    let Some(bytes) = self.stored(places, file, (place, plane), budget)? else {
+                        return Ok(None);
+                    };
+                    planes.push(decompressed(self.compression, bytes, places.layout, size, budget)?);
+                }
+                places.plain(places.layout.side_by_side(planes), size)
+            }
         }
         .map(Some)
     }
@@ -111,20 +135,21 @@ impl Tiles {
             return Ok(None);
         }
         let places = self.places(file)?;
-        let Some(stream) = self.stored(places, file, place, Budget::DEFAULT)? else { return Ok(None) };
+        let Some(stream) = self.stored(places, file, (place, 0), Budget::DEFAULT)? else { return Ok(None) };
         let stream = jpeg::with_tables(&places.jpeg_tables, &stream);
         Ok(Some(if places.photometric == RGB { jpeg::marked_as_rgb(stream) } else { stream }))
     }
 
-    /// The bytes of a tile as they lie in the file; none where it leaves the tile out.
+    /// The bytes of a tile, or of one plane of it, as they lie in the file; none where it leaves the tile out.
     fn stored(
         &self,
         places: &Places,
         file: &SlideFile,
-        place: TilePlace,
+        (place, plane): (TilePlace, usize),
         budget: Budget,
     ) -> Result<Option<Vec<u8>>> {
-        let index = place.row * self.grid().0 + place.column;
+        let (across, down) = self.grid();
+        let index = (plane * down + place.row) * across + place.column;
         let cut_off = || damaged("TIFF", "it ends before its last tile or strip");
         let (offset, length) = match (places.offsets.get(index), places.lengths.get(index)) {
             (Some(&offset), Some(&length)) => (offset, length),
@@ -157,14 +182,14 @@ impl Tiles {
 
     fn read_places(&self, file: &SlideFile) -> Result<Option<Places>> {
         let (across, down) = self.grid();
-        let most = (across as u64).saturating_mul(down as u64);
+        let layout = self.layout(file)?;
+        let most = (across as u64).saturating_mul(down as u64).saturating_mul(layout.planes() as u64);
         let (offsets, lengths) = match self.is_tiled {
             true => (tag::TILE_OFFSETS, tag::TILE_BYTE_COUNTS),
             false => (tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS),
         };
         let numbers = |tag, most| self.directory.numbers(file, tag, most);
         let number = |tag, default| Ok::<u64, Error>(self.directory.number(file, tag)?.unwrap_or(default));
-        let channels = self.check_samples(file)?;
         let (Some(offsets), Some(lengths)) = (numbers(offsets, most)?, numbers(lengths, most)?) else {
             return Ok(None);
         };
@@ -183,61 +208,22 @@ impl Tiles {
                 _ => Alpha::None,
             },
             photometric: number(tag::PHOTOMETRIC, RGB)?,
-            channels: channels as usize,
-            predictor: number(tag::PREDICTOR, 1)?,
+            layout,
         }))
     }
-
-    /// The samples of a tile, `[height_px][width_px][channels]`; missing ones are white.
-    fn decompressed(&self, bytes: Vec<u8>, channels: usize, size: Size, budget: Budget) -> Result<Vec<u8>> {
-        let area_px = (size.width_px as u64).saturating_mul(size.height_px as u64);
-        let length =
-            budget.grant(&format!("one tile of this slide, {size} pixels,"), area_px, channels as u64)?;
-        let mut samples = match self.compression {
-            compression::NONE => bytes,
-            compression::LZW => foreign("TIFF", || Ok::<_, String>(lzw(&bytes, length)))?,
-            compression::DEFLATE | compression::OLD_DEFLATE => {
-                let mut samples = Vec::new();
-                let decoder = flate2::read::ZlibDecoder::new(bytes.as_slice());
-                foreign("TIFF", || decoder.take(length as u64).read_to_end(&mut samples))?;
-                samples
-            }
-            compression::ZSTANDARD => {
-                let mut samples = Vec::new();
-                let decoder = foreign("TIFF", || zstd::stream::read::Decoder::new(bytes.as_slice()))?;
-                foreign("TIFF", || decoder.take(length as u64).read_to_end(&mut samples))?;
-                samples
-            }
-            other => {
-                return Err(unsupported("TIFF", format!("is compressed with {}", compression::name(other))));
-            }
-        };
-        if samples.len() < length {
-            return Err(damaged("TIFF", "a tile holds too few pixels"));
-        }
-        samples.truncate(length);
-        Ok(samples)
-    }
-}
-
-/// What the samples of tiles mean that are not compressed as pictures.
-fn model_of(photometric: u64, channels: usize, alpha: Alpha) -> Option<Model> {
-    Some(match (photometric, channels) {
-        (0, _) => Model::InvertedGrey,
-        // What Python writes when it is not told that an array is RGB.
-        (1, 3) if alpha == Alpha::None => Model::Rgb,
-        (1, _) => Model::Grey,
-        (RGB, 3..) => Model::Rgb,
-        _ => return None,
-    })
 }
 
 /// Whether tiles that are compressed so are read.
 fn is_known(number: u16) -> bool {
     use compression::*;
-    let known = [NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, ZSTANDARD, JPEG_2000];
-    let of_aperio = [APERIO_JPEG_2000_YCBCR, APERIO_JPEG_2000_RGB, APERIO_YUYV];
-    known.contains(&number) || of_aperio.contains(&number)
+    let pictures = [JPEG, JPEG_2000, APERIO_JPEG_2000_YCBCR, APERIO_JPEG_2000_RGB, APERIO_YUYV];
+    is_plain(number) || pictures.contains(&number)
+}
+
+/// Whether tiles that are compressed so are numbers one after the other.
+fn is_plain(number: u16) -> bool {
+    use compression::*;
+    [NONE, LZW, DEFLATE, OLD_DEFLATE, ZSTANDARD].contains(&number)
 }
 
 fn jpeg_2000(stream: &[u8], colours: Colours, size: Size, budget: Budget) -> Result<Tile> {
@@ -266,23 +252,6 @@ fn yuyv(bytes: &[u8], size: Size, budget: Budget) -> Result<Tile> {
     Ok(Tile { size, rgb: to_rgb(samples, 3, &Model::YCbCr, Alpha::None).0 })
 }
 
-/// At most `length` bytes out of an LZW stream; fewer where it ends or is damaged.
-fn lzw(mut stream: &[u8], length: usize) -> Vec<u8> {
-    let mut decoder = weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
-    let (mut bytes, mut done) = (vec![0; length], 0);
-    while done < length {
-        // A call may stop early, with all of the stream in its buffers.
-        let step = decoder.decode_bytes(stream, &mut bytes[done..]);
-        stream = &stream[step.consumed_in..];
-        done += step.consumed_out;
-        if !matches!(step.status, Ok(weezl::LzwStatus::Ok)) {
-            break;
-        }
-    }
-    bytes.truncate(done);
-    bytes
-}
-
 impl Places {
     fn jpeg(&self, stream: &[u8], size: Size, budget: Budget) -> Result<Tile> {
         // RGB may be there as it is, which the stream does not say (Aperio), or as YCbCr under a wrong tag, which it
@@ -298,17 +267,11 @@ impl Places {
         Ok(Tile { size: frame.size, rgb: frame.samples })
     }
 
-    fn plain(&self, mut samples: Vec<u8>, size: Size) -> Result<Tile> {
-        if self.predictor == 2 {
-            for row in samples.chunks_exact_mut(size.width_px * self.channels) {
-                (self.channels..row.len())
-                    .for_each(|at| row[at] = row[at].wrapping_add(row[at - self.channels]));
-            }
-        }
-        let Some(model) = model_of(self.photometric, self.channels, self.alpha) else {
-            let (kind, channels) = (self.photometric, self.channels);
+    fn plain(&self, samples: Vec<u8>, size: Size) -> Result<Tile> {
+        let (kind, channels) = (self.photometric, self.layout.channels);
+        let Some(model) = model_of(kind, channels, self.alpha) else {
             return Err(unsupported("TIFF", format!("has {channels} samples of kind {kind} a pixel")));
         };
-        Ok(Tile { size, rgb: to_rgb(samples, self.channels, &model, self.alpha).0 })
+        Ok(Tile { size, rgb: to_rgb(samples, channels, &model, self.alpha).0 })
     }
 }
