@@ -5,6 +5,7 @@ use crate::nuclei::best::{BestCalibration, Values};
 use crate::nuclei::reading::{Field, Reading};
 use crate::nuclei::segmenter::{Calibration, Segmenter};
 use microtome_slide::{MicronsPerPixel, Picture, PointInLevel, RectangleInLevel, Size, Slide, TissueMask};
+use microtome_vault::checksum::sha256_hex;
 use microtome_vault::{Budget, Error, Fault, Result, disk};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ struct FieldFile {
     width: usize,
     height: usize,
     anchors: Vec<Reading>,
+    /// Of the anchors: a damaged reading would make wrong nuclei of right pixels.
+    sha256: String,
 }
 
 /// What a method reads off a slide: off `samples` as a whole, and where it reads places, at the anchors of its grid too.
@@ -99,17 +102,76 @@ fn window(
     }
 }
 
+/// Readings that were kept; none if they are of another run or damaged.
 fn read(path: &Path, key: &str, grid: Size) -> Option<Vec<Reading>> {
-    let bytes = disk::read_file_bounded(path, LARGEST).ok()?;
-    let file: FieldFile = serde_json::from_slice(&bytes).ok()?;
-    let fits = file.key == key && (file.width, file.height) == (grid.width_px, grid.height_px);
-    (fits && file.anchors.len() == grid.area_px()).then_some(file.anchors)
+    parsed(&disk::read_file_bounded(path, LARGEST).ok()?, key, grid)
+}
+
+fn parsed(bytes: &[u8], key: &str, grid: Size) -> Option<Vec<Reading>> {
+    let file: FieldFile = serde_json::from_slice(bytes).ok()?;
+    let fits = file.key == key
+        && (file.width, file.height) == (grid.width_px, grid.height_px)
+        && file.anchors.len() == grid.area_px()
+        && checksum_of(&file.anchors).is_ok_and(|sha256| sha256 == file.sha256);
+    fits.then_some(file.anchors)
 }
 
 fn write(path: &Path, key: &str, grid: Size, anchors: &[Reading]) -> Result<()> {
     let (width, height) = (grid.width_px, grid.height_px);
-    let file = FieldFile { key: key.to_owned(), width, height, anchors: anchors.to_vec() };
-    let bytes =
-        serde_json::to_vec(&file).map_err(|error| Error::bug(format!("readings as JSON: {error}")))?;
-    disk::write_atomic(path, &bytes)
+    let sha256 = checksum_of(anchors)?;
+    let file = FieldFile { key: key.to_owned(), width, height, anchors: anchors.to_vec(), sha256 };
+    disk::write_atomic(path, &json(&file)?)
+}
+
+fn checksum_of(anchors: &[Reading]) -> Result<String> {
+    Ok(sha256_hex(&json(&anchors)?))
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::bug(format!("readings as JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nuclei::stain::Slope;
+
+    fn anchors() -> Vec<Reading> {
+        let reading = |i: usize| {
+            let value = 0.1 + i as f32 / 7.0;
+            let slope = Slope { threshold: value, width: value };
+            Reading { inverse: [[value; 3]; 3], high_ends: [value; 2], slopes: [slope; 2] }
+        };
+        (0..6).map(reading).collect()
+    }
+
+    #[test]
+    fn readings_come_back_for_their_run_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, grid) = (folder.path().join("field.json"), Size::new(3, 2));
+        assert_eq!(read(&path, "run", grid), None);
+        write(&path, "run", grid, &anchors()).unwrap();
+        assert_eq!(read(&path, "run", grid), Some(anchors()));
+        assert_eq!(read(&path, "another", grid), None);
+        assert_eq!(read(&path, "run", Size::new(2, 3)), None);
+    }
+
+    #[test]
+    fn no_flipped_bit_makes_another_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, grid) = (folder.path().join("field.json"), Size::new(3, 2));
+        write(&path, "run", grid, &anchors()).unwrap();
+        let whole = disk::read_file_bounded(&path, LARGEST).unwrap();
+        let mut refused = 0;
+        for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            match parsed(&bytes, "run", grid) {
+                // What the JSON says is the same.
+                Some(found) => assert_eq!(found, anchors(), "bit {bit} of byte {at}"),
+                None => refused += 1,
+            }
+        }
+        assert!(refused > 7 * whole.len(), "{refused} refused of {}", 8 * whole.len());
+    }
 }
