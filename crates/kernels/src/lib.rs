@@ -6,7 +6,8 @@
 //! blocks, and reductions are added up in a fixed order.
 //!
 //! NaN and empty pictures are answered, not refused. Only a slice that does not fill its [`Size`] stops a
-//! kernel, with a panic: no file can cause that, it is a defect in the caller.
+//! kernel, with a panic, and more pixels than 32 bits count the [`watershed`]: no file that memory is granted for can cause
+//! that, it is a defect in the caller.
 //!
 //! Reading order: [`size`], [`stain`] (colour to haematoxylin), [`threshold`], [`morphology`], [`distance`],
 //! [`components`], [`maxima`], [`watershed`], then what is measured on the result: [`region`], [`contours`],

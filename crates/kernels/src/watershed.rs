@@ -19,7 +19,7 @@ use rayon::prelude::*;
 /// to chance. NaN is flooded last.
 ///
 /// # Panics
-/// If `elevation` or `mask` does not have as many elements as `markers` has pixels, or these are more than 32 bits count.
+/// If `elevation` or `mask` does not have as many elements as `markers` has pixels, or these, with a frame of one, are more than 32 bits count.
 pub fn watershed(elevation: &[f32], markers: &Labels, mask: &[bool], connectivity: Connectivity) -> Labels {
     let (size, area_px) = (markers.size, markers.ids.len());
     let lengths = (elevation.len(), mask.len(), size.area_px());

@@ -5,11 +5,12 @@
 
 mod common;
 
-use common::dicom::{Dicom, Order, Syntax};
+use common::dicom::{Dicom, Order, Syntax, Table};
 use common::tiff::{Tags, Value, Writer, numbers, with};
 use common::{Folder, within};
 use microtome_slide::{PointInLevel0, Size, Slide};
 use microtome_vault::{Budget, Fault};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -41,10 +42,10 @@ impl Outcomes {
         };
         for at in places {
             let old = whole[at];
-            let flipped = (0..8).map(|bit| old ^ 1 << bit);
-            for value in
-                [0, 0xff, 0x7f, 0x80, old.wrapping_add(1), old.wrapping_sub(1)].into_iter().chain(flipped)
-            {
+            let near = [0, 0xff, 0x7f, 0x80, old.wrapping_add(1), old.wrapping_sub(1)];
+            let mut values: BTreeSet<u8> = near.into_iter().chain((0..8).map(|bit| old ^ 1 << bit)).collect();
+            values.remove(&old);
+            for value in values {
                 put(at, value);
                 let read = || {
                     let slide = Slide::open(&path, Budget::DEFAULT)?;
@@ -69,42 +70,67 @@ impl Outcomes {
     fn check(self, format: &str) {
         println!("{format}: {} cases, {} of them read", self.cases, self.read);
         assert!(self.cases >= FLOOR, "{format}: {} cases", self.cases);
-        assert!(self.read * 20 >= self.cases && self.read < self.cases, "{format}: {} read", self.read);
+        assert!(self.read * 3 >= self.cases && self.read < self.cases, "{format}: {} read", self.read);
     }
 }
 
-/// A level of raw grey tiles, which are put into the file, and then its tags.
-fn level(writer: &mut Writer, [across, down]: [usize; 2]) -> Tags {
-    let tiles = across.div_ceil(TILE) * down.div_ceil(TILE);
-    let offsets = (0..tiles).map(|tile| {
-        writer.bytes.extend([tile as u8; TILE * TILE]);
-        (writer.bytes.len() - TILE * TILE) as u64
-    });
-    let offsets = Value::Numbers(4, offsets.collect());
-    let lengths = Value::Numbers(4, vec![(TILE * TILE) as u64; tiles]);
+/// How a level's tiles are stored.
+#[derive(Clone, Copy)]
+enum Stored {
+    /// Raw bytes, grey.
+    Plain,
+    /// Differences of 16 bits, a tile for each of three channels, deflate.
+    Planes,
+}
+
+/// A level's tiles, which are put into the file, and then its tags.
+fn level(writer: &mut Writer, [across, down]: [usize; 2], stored: Stored) -> Tags {
+    let (channels, bits, compression, predictor) = match stored {
+        Stored::Plain => (1, 8, 1, 1),
+        Stored::Planes => (3, 16, 8, 2),
+    };
+    let tiles = channels * across.div_ceil(TILE) * down.div_ceil(TILE);
+    let (mut offsets, mut lengths) = (Vec::new(), Vec::new());
+    for tile in 0..tiles {
+        let samples = vec![tile as u8; TILE * TILE * bits / 8];
+        let bytes = match stored {
+            Stored::Plain => samples,
+            Stored::Planes => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(&samples).unwrap();
+                encoder.finish().unwrap()
+            }
+        };
+        offsets.push(writer.bytes.len() as u64);
+        lengths.push(bytes.len() as u64);
+        writer.bytes.extend(bytes);
+    }
     vec![
         numbers(256, across as u64),
         numbers(257, down as u64),
-        (258, Value::Numbers(3, vec![8])),
-        numbers(259, 1),
-        numbers(262, 1),
-        numbers(277, 1),
+        (258, Value::Numbers(3, vec![bits as u64; channels])),
+        numbers(259, compression),
+        numbers(262, if channels == 3 { 2 } else { 1 }),
+        numbers(277, channels as u64),
+        numbers(284, if channels == 3 { 2 } else { 1 }),
+        numbers(317, predictor),
         numbers(322, TILE as u64),
         numbers(323, TILE as u64),
-        (324, offsets),
-        (325, lengths),
+        (324, Value::Numbers(4, offsets)),
+        (325, Value::Numbers(4, lengths)),
+        numbers(339, 1),
     ]
 }
 
 const LEVELS: [[usize; 2]; 3] = [[96, 96], [48, 48], [24, 24]];
 
 /// A slide in each byte order, as TIFF and BigTIFF: all levels' tiles, then what `finish` puts behind them.
-fn in_each_order(finish: impl Fn(Writer, [Tags; 3]) -> Vec<u8>) -> Outcomes {
+fn in_each_order(stored: Stored, finish: impl Fn(Writer, [Tags; 3]) -> Vec<u8>) -> Outcomes {
     let mut outcomes = Outcomes::default();
     for (is_little_endian, is_big) in [(true, false), (true, true), (false, false), (false, true)] {
         let mut writer = Writer::new(is_little_endian, is_big);
         let header = writer.bytes.len();
-        let levels = LEVELS.map(|size| level(&mut writer, size));
+        let levels = LEVELS.map(|size| level(&mut writer, size, stored));
         let pixels_end = writer.bytes.len();
         let whole = finish(writer, levels);
         outcomes.of(&whole, 0..header);
@@ -121,7 +147,7 @@ fn aperio() {
         let described = |tags| with(tags, (270, Value::Text(APERIO)));
         writer.chain(&levels.map(described))
     };
-    in_each_order(slide).check("Aperio");
+    in_each_order(Stored::Plain, slide).check("Aperio");
 }
 
 #[test]
@@ -129,10 +155,11 @@ fn tiff() {
     let slide = |writer: Writer, [first, second, third]: [Tags; 3]| {
         let unit = (296, Value::Numbers(3, vec![3]));
         let first = with(with(first, (305, Value::Text("made for a test"))), unit);
+        let first = with(first, (315, Value::Text("nobody in particular, and nowhere")));
         let reduced = |tags| with(tags, numbers(254, 1));
         writer.chain(&[first, reduced(second), reduced(third)])
     };
-    in_each_order(slide).check("TIFF");
+    in_each_order(Stored::Plain, slide).check("TIFF");
 }
 
 const OME: &str = r#"<OME><Image><Pixels PhysicalSizeX="0.25" PhysicalSizeXUnit="µm" PhysicalSizeY="0.25" SizeX="96" SizeY="96"/></Image></OME>"#;
@@ -144,15 +171,17 @@ fn ome_tiff() {
         let first = with(first, (270, Value::Text(OME)));
         writer.chain(&[with(first, (330, Value::Numbers(4, below.to_vec())))])
     };
-    in_each_order(slide).check("OME-TIFF");
+    in_each_order(Stored::Planes, slide).check("OME-TIFF in planes of 16 bits");
 }
 
 #[test]
 fn dicom() {
     let mut outcomes = Outcomes::default();
-    for syntax in [Syntax::Explicit, Syntax::Implicit, Syntax::Jpeg] {
+    let syntaxes = [Syntax::Explicit, Syntax::Implicit, Syntax::Jpeg, Syntax::Jpeg];
+    for (syntax, table) in syntaxes.into_iter().zip([Table::None, Table::None, Table::Basic, Table::Extended])
+    {
         for order in [Order::Full, Order::Sparse] {
-            let mut dicom = Dicom::level(syntax, order, [70, 50], [32, 16]);
+            let mut dicom = Dicom { table, ..Dicom::level(syntax, order, [70, 50], [32, 16]) };
             let frames = dicom.frames.len() - usize::from(order == Order::Sparse);
             // Raw frames are the end of the file; streams are no pixels here, but what lies around them counts.
             let pixels = if syntax == Syntax::Jpeg { 0 } else { frames * 32 * 16 * 3 };

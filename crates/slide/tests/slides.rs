@@ -197,6 +197,70 @@ fn regions_are_the_slides_pixels_inside_and_white_outside() {
     assert_eq!(whole.unreadable.map(|(count, _)| count), Some(1));
 }
 
+/// 32×32 raw pixels in tiles of 16, red, green and blue each in tiles of their own; `changes` replace tags.
+fn planes(lengths_of_first_tile: [u64; 3], changes: &[(u16, u64)]) -> Vec<u8> {
+    let mut writer = Writer::new(false, false);
+    let (mut offsets, mut lengths) = (Vec::new(), Vec::new());
+    for (channel, tile) in (0..3u8).flat_map(|channel| (0..4u8).map(move |tile| (channel, tile))) {
+        offsets.push(writer.bytes.len() as u64);
+        lengths.push(if tile == 0 { lengths_of_first_tile[usize::from(channel)] } else { 256 });
+        writer.bytes.extend([100 * channel + 10 * tile; 256]);
+    }
+    let mut tags = vec![
+        numbers(256, 32),
+        numbers(257, 32),
+        (258, Value::Numbers(3, vec![8, 8, 8])),
+        numbers(259, 1),
+        numbers(262, 2),
+        numbers(277, 3),
+        numbers(284, 2),
+        numbers(322, 16),
+        numbers(323, 16),
+        (324, Value::Numbers(4, offsets)),
+        (325, Value::Numbers(4, lengths)),
+    ];
+    for (tag, value) in changes {
+        tags.retain(|(other, _)| other != tag);
+        tags.push(numbers(*tag, *value));
+    }
+    tags.sort_by_key(|(tag, _)| *tag);
+    writer.chain(&[tags])
+}
+
+#[test]
+fn planes_of_a_tile_are_put_together_or_missed() {
+    let folder = Folder::new();
+    let read = |lengths| {
+        let slide = folder.open(&planes(lengths, &[])).unwrap();
+        assert_eq!((slide.format, slide.warnings.len()), (SlideFormat::Tiff, 0));
+        let region = slide.region(0, ORIGIN, Size::new(32, 32), Budget::DEFAULT).unwrap();
+        let at = |x: usize, y: usize| region.rgb[3 * (32 * y + x)..][..3].to_vec();
+        assert_eq!([at(16, 0), at(0, 31), at(31, 31)], [[10, 110, 210], [20, 120, 220], [30, 130, 230]]);
+        (at(15, 15), region.unreadable.map(|(count, _)| count))
+    };
+    assert_eq!(read([256; 3]), (vec![0, 100, 200], None));
+    assert_eq!(read([0; 3]), (vec![255; 3], None), "the file leaves the tile out");
+    assert_eq!(read([256, 0, 256]), (vec![255; 3], Some(1)));
+    assert_eq!(read([0, 256, 256]), (vec![255; 3], Some(1)));
+    assert_eq!(read([256, 256, 255]), (vec![255; 3], Some(1)));
+}
+
+#[test]
+fn planes_that_are_no_colours_are_said_or_refused() {
+    let folder = Folder::new();
+    let grey = folder.open(&planes([256; 3], &[(262, 1)])).unwrap();
+    assert_eq!(grey.warnings, ["three grey channels were taken for red, green and blue"]);
+    // Signed numbers, the lowest bit first, differences of an unknown kind, deeper samples than the tiles hold.
+    for change in [(339, 2), (266, 2), (317, 9), (258, 16)] {
+        let read = |bytes: Vec<u8>| {
+            let slide = folder.open(&bytes)?;
+            slide.region(0, ORIGIN, Size::new(32, 32), Budget::DEFAULT)
+        };
+        let error = read(planes([256; 3], &[change])).unwrap_err();
+        assert_eq!(error.fault(), microtome_vault::Fault::Input, "{change:?}: {error}");
+    }
+}
+
 #[test]
 fn regions_that_cannot_be_are_refused() {
     let (bytes, _) = mosaic(1);

@@ -8,6 +8,8 @@ use super::source::Tile;
 
 /// Bytes of pixels that a slide keeps: about 120 tiles of 256 px, the border that two neighbouring windows of 4096 px share.
 const CACHE_BYTES: usize = 24 << 20;
+/// The largest tile that is kept, in bytes of pixels.
+pub(super) const LARGEST_KEPT: usize = CACHE_BYTES / 4;
 
 type Key = (usize, TilePlace);
 
@@ -39,7 +41,7 @@ impl TileCache {
 
     /// Keeps a tile, and lets go of those that were not asked for the longest.
     pub(super) fn put(&self, level: usize, place: TilePlace, tile: Arc<Tile>) {
-        if tile.rgb.len() > CACHE_BYTES / 4 {
+        if tile.rgb.len() > LARGEST_KEPT {
             return;
         }
         let mut kept = self.lock();

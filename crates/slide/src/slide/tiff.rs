@@ -48,7 +48,7 @@ pub(super) fn open(file: SlideFile) -> Result<Slide> {
     let Some(largest) = found.levels.first() else {
         return Err(refuse("this TIFF file has no picture in it").advise("is it the right file?"));
     };
-    let warning = largest.tiles.warning(&file);
+    let warnings = largest.tiles.warnings(&file);
     let largest = largest.tiles.size;
     let levels = found.levels.iter().map(|stored| stored.level(largest)).collect();
     let broken = (!chain.is_whole).then(|| "the list of directories is damaged or too long".to_owned());
@@ -60,7 +60,7 @@ pub(super) fn open(file: SlideFile) -> Result<Slide> {
         mpp,
         objective_power: resolution::objective_power(&description),
         associated: found.associated,
-        warnings: broken.into_iter().chain(warning).collect(),
+        warnings: broken.into_iter().chain(warnings).collect(),
         source: Box::new(Pixels {
             file,
             levels: found.levels.into_iter().chain(found.beside).map(|stored| stored.tiles).collect(),

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use microtome_vault::{Budget, Error, Result};
 
 use super::super::TilePlace;
+use super::super::cache::LARGEST_KEPT;
 use super::super::file::SlideFile;
 use super::super::source::Tile;
 use super::directory::{Directory, tag};
@@ -72,9 +73,25 @@ impl Tiles {
     }
 
     /// What of the samples is not taken as it is.
-    pub(super) fn warning(&self, file: &SlideFile) -> Option<String> {
-        let is_deep = self.layout(file).is_ok_and(|layout| layout.bits == 16);
-        is_deep.then(|| "16-bit samples were scaled to 8 bits".to_owned())
+    pub(super) fn warnings(&self, file: &SlideFile) -> Vec<String> {
+        let number = |tag, default| self.directory.number(file, tag).ok().flatten().unwrap_or(default);
+        let Some(layout) = self.layout(file).ok().filter(|_| is_plain(self.compression)) else {
+            return Vec::new();
+        };
+        let (photometric, alpha) = (number(tag::PHOTOMETRIC, RGB), alpha_of(number(tag::EXTRA_SAMPLES, 0)));
+        let Some(model) = model_of(photometric, layout.channels, alpha) else { return Vec::new() };
+        let mut warnings = Vec::new();
+        if layout.bits == 16 {
+            warnings.push("16-bit samples were scaled to 8 bits".to_owned());
+        }
+        if photometric == 1 && model == Model::Rgb {
+            warnings.push("three grey channels were taken for red, green and blue".to_owned());
+        }
+        let used = model.channels() + usize::from(alpha != Alpha::None);
+        if layout.channels > used {
+            warnings.push(format!("of {} channels the first {used} were read", layout.channels));
+        }
+        warnings
     }
 
     /// How samples lie: bytes side by side, or, where they are not compressed as pictures, in 16 bits or in a tile for each
@@ -82,10 +99,11 @@ impl Tiles {
     fn layout(&self, file: &SlideFile) -> Result<Layout> {
         let number = |tag, default| Ok::<u64, Error>(self.directory.number(file, tag)?.unwrap_or(default));
         let (channels, bits) = (number(tag::SAMPLES_PER_PIXEL, 1)?, number(tag::BITS_PER_SAMPLE, 1)?);
-        let (planes, kind) = (number(tag::PLANAR_CONFIGURATION, 1)?, number(tag::SAMPLE_FORMAT, 1)?);
-        let is_as_pictures = bits == 8 && planes == 1;
-        let is_as_numbers = is_plain(self.compression) && [8, 16].contains(&bits) && [1, 2].contains(&planes);
-        if !(1..=8).contains(&channels) || !(is_as_pictures || is_as_numbers) || (bits > 8 && kind != 1) {
+        let planes = number(tag::PLANAR_CONFIGURATION, 1)?;
+        let is_as_pictures_are = bits == 8 && planes == 1;
+        let is_known = is_as_pictures_are
+            || [8, 16].contains(&bits) && [1, 2].contains(&planes) && self.is_put_together(file, bits)?;
+        if !(1..=8).contains(&channels) || !is_known {
             return Err(unsupported("TIFF", format!("has {channels} planes or samples of {bits} bits")));
         }
         Ok(Layout {
@@ -97,36 +115,68 @@ impl Tiles {
         })
     }
 
+    /// Whether samples of planes or of 16 bits can be put together: whole numbers, all of `bits` bits, in tiles that are
+    /// kept once they are read. (A strip that is a whole picture would be decoded for each region; the picture is read
+    /// as a whole then.)
+    fn is_put_together(&self, file: &SlideFile, bits: u64) -> Result<bool> {
+        let number = |tag, default| Ok::<u64, Error>(self.directory.number(file, tag)?.unwrap_or(default));
+        let all_are = |tag, value| {
+            let values = self.directory.numbers(file, tag, 8)?;
+            Ok::<bool, Error>(values.is_none_or(|values| values.iter().all(|other| *other == value)))
+        };
+        let tile_bytes = self.tile.width_px.saturating_mul(self.tile.height_px).saturating_mul(3);
+        Ok(is_plain(self.compression)
+            && tile_bytes <= LARGEST_KEPT
+            && all_are(tag::BITS_PER_SAMPLE, bits)?
+            && all_are(tag::SAMPLE_FORMAT, 1)?
+            && [1, 2].contains(&number(tag::PREDICTOR, 1)?)
+            && number(tag::FILL_ORDER, 1)? == 1)
+    }
+
     /// One tile; none where the file leaves it out.
     ///
     /// # Errors
     /// `Input` when the tile is damaged or of a kind that is not read; `Limit` when it exceeds the budget.
     pub(super) fn decoded(&self, file: &SlideFile, place: TilePlace, budget: Budget) -> Result<Option<Tile>> {
         let places = self.places(file)?;
-        let Some(bytes) = self.stored(places, file, (place, 0), budget)? else { return Ok(None) };
+        let Some(planes) = self.stored_planes(places, file, place, budget)? else { return Ok(None) };
         // A strip may be shorter at the end of the picture; a tile is whole.
         let left_px = self.size.height_px - place.row * self.tile.height_px;
         let height_px = if self.is_tiled { self.tile.height_px } else { self.tile.height_px.min(left_px) };
         let size = Size::new(self.tile.width_px, height_px);
-        match self.compression {
-            compression::JPEG => places.jpeg(&bytes, size, budget),
-            compression::APERIO_JPEG_2000_YCBCR => jpeg_2000(&bytes, Colours::YCbCr, size, budget),
-            compression::APERIO_JPEG_2000_RGB | compression::JPEG_2000 => {
-                jpeg_2000(&bytes, Colours::AsStated, size, budget)
+        match (self.compression, planes.as_slice()) {
+            (compression::JPEG, [bytes]) => places.jpeg(bytes, size, budget),
+            (compression::APERIO_JPEG_2000_YCBCR, [bytes]) => jpeg_2000(bytes, Colours::YCbCr, size, budget),
+            (compression::APERIO_JPEG_2000_RGB | compression::JPEG_2000, [bytes]) => {
+                jpeg_2000(bytes, Colours::AsStated, size, budget)
             }
-            compression::APERIO_YUYV => yuyv(&bytes, size, budget),
+            (compression::APERIO_YUYV, [bytes]) => yuyv(bytes, size, budget),
             _ => {
-                let mut planes = vec![decompressed(self.compression, bytes, places.layout, size, budget)?];
-                for plane in 1..places.layout.planes() {
-                    let Some(bytes) = self.stored(places, file, (place, plane), budget)? else {
-                        return Ok(None);
-                    };
-                    planes.push(decompressed(self.compression, bytes, places.layout, size, budget)?);
-                }
-                places.plain(places.layout.side_by_side(planes), size)
+                let samples = |bytes| decompressed(self.compression, bytes, places.layout, size, budget);
+                let planes: Result<Vec<Vec<u8>>> = planes.into_iter().map(samples).collect();
+                places.plain(places.layout.side_by_side(planes?), size)
             }
         }
         .map(Some)
+    }
+
+    /// The bytes of all planes of a tile; none where the file leaves it out.
+    fn stored_planes(
+        &self,
+        places: &Places,
+        file: &SlideFile,
+        place: TilePlace,
+        budget: Budget,
+    ) -> Result<Option<Vec<Vec<u8>>>> {
+        let mut planes = Vec::new();
+        for plane in 0..places.layout.planes() {
+            planes.push(self.stored(places, file, (place, plane), budget)?);
+        }
+        if planes.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let whole: Option<Vec<Vec<u8>>> = planes.into_iter().collect();
+        whole.ok_or_else(|| damaged("TIFF", "one plane of a tile is left out")).map(Some)
     }
 
     /// A tile as a JPEG file of its own, where it is stored as JPEG.
@@ -202,14 +252,19 @@ impl Tiles {
             offsets,
             lengths,
             jpeg_tables: tables.into_iter().map(|byte| byte as u8).collect(),
-            alpha: match number(tag::EXTRA_SAMPLES, 0)? {
-                1 => Alpha::Premultiplied,
-                2 => Alpha::Straight,
-                _ => Alpha::None,
-            },
+            alpha: alpha_of(number(tag::EXTRA_SAMPLES, 0)?),
             photometric: number(tag::PHOTOMETRIC, RGB)?,
             layout,
         }))
+    }
+}
+
+/// What a sample beyond the colours is.
+fn alpha_of(extra_samples: u64) -> Alpha {
+    match extra_samples {
+        1 => Alpha::Premultiplied,
+        2 => Alpha::Straight,
+        _ => Alpha::None,
     }
 }
 
