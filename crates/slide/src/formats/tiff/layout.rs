@@ -147,22 +147,34 @@ impl Layout {
 
     /// What is not taken as it is.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.bits == 16 {
-            warnings.push("16-bit samples were scaled to 8 bits".to_owned());
-        }
-        if self.model == Model::Cmyk {
-            warnings.push("CMYK inks were turned into RGB without a colour profile".to_owned());
-        }
-        if self.photometric == 1 && self.model == Model::Rgb {
-            warnings.push("three grey channels were taken for red, green and blue".to_owned());
-        }
-        let used = self.model.channels() + usize::from(self.alpha != Alpha::None);
-        if self.channels > used {
-            warnings.push(format!("of {} channels the first {used} were read", self.channels));
-        }
-        warnings
+        let Self { channels, bits, photometric, alpha, .. } = *self;
+        warnings(&self.model, alpha, photometric.into(), channels, bits)
     }
+}
+
+/// What of samples is not taken as it is.
+pub(crate) fn warnings(
+    model: &Model,
+    alpha: Alpha,
+    photometric: u64,
+    channels: usize,
+    bits: usize,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if bits == 16 {
+        warnings.push("16-bit samples were scaled to 8 bits".to_owned());
+    }
+    if *model == Model::Cmyk {
+        warnings.push("CMYK inks were turned into RGB without a colour profile".to_owned());
+    }
+    if photometric == 1 && *model == Model::Rgb {
+        warnings.push("three grey channels were taken for red, green and blue".to_owned());
+    }
+    let used = model.channels() + usize::from(alpha != Alpha::None);
+    if channels > used {
+        warnings.push(format!("of {channels} channels the first {used} were read"));
+    }
+    warnings
 }
 
 /// The one number of a tag, or what its absence means.

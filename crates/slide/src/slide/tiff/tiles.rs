@@ -14,7 +14,7 @@ use crate::Size;
 use crate::formats::colour::{Alpha, Model, to_rgb};
 use crate::formats::jpeg::{self, Output};
 use crate::formats::jpeg_2000::{self, Colours};
-use crate::formats::tiff::layout::compression;
+use crate::formats::tiff::layout::{compression, warnings};
 use crate::formats::{damaged, unsupported};
 
 /// TIFF's number for red, green and blue.
@@ -79,19 +79,9 @@ impl Tiles {
             return Vec::new();
         };
         let (photometric, alpha) = (number(tag::PHOTOMETRIC, RGB), alpha_of(number(tag::EXTRA_SAMPLES, 0)));
-        let Some(model) = model_of(photometric, layout.channels, alpha) else { return Vec::new() };
-        let mut warnings = Vec::new();
-        if layout.bits == 16 {
-            warnings.push("16-bit samples were scaled to 8 bits".to_owned());
-        }
-        if photometric == 1 && model == Model::Rgb {
-            warnings.push("three grey channels were taken for red, green and blue".to_owned());
-        }
-        let used = model.channels() + usize::from(alpha != Alpha::None);
-        if layout.channels > used {
-            warnings.push(format!("of {} channels the first {used} were read", layout.channels));
-        }
-        warnings
+        let model = model_of(photometric, layout.channels, alpha);
+        model
+            .map_or_else(Vec::new, |model| warnings(&model, alpha, photometric, layout.channels, layout.bits))
     }
 
     /// How samples lie: bytes side by side, or, where they are not compressed as pictures, in 16 bits or in a tile for each
