@@ -5,6 +5,7 @@
 
 use crate::region::PixelBox;
 use crate::{Labels, Size};
+use std::ops::Range;
 
 /// Which pixels are neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub enum Connectivity {
 pub fn label_components(mask: &[bool], size: Size, connectivity: Connectivity) -> Labels {
     assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
     let mut labels = Labels::background(size);
-    for (run, number) in component_runs(mask, true, size, connectivity).0 {
-        labels.ids[run.start..run.end].fill(number as u32 + 1);
+    for (run, number) in ComponentRuns::of(mask, true, size, connectivity).iter() {
+        labels.ids[run.range()].fill(number as u32 + 1);
     }
     labels
 }
@@ -73,60 +74,143 @@ pub fn extents(labels: &Labels) -> Vec<Option<Extent>> {
 }
 
 /// Neighbouring pixels of one row, as indices into the raster.
-pub(crate) struct Run {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    start: u32,
+    end: u32,
 }
 
-/// The connected components of the pixels that are `wanted`, as runs: with each run its component's number, from 0, and for
-/// each component its pixels.
-pub(crate) fn component_runs(
-    mask: &[bool],
-    wanted: bool,
+impl Run {
+    /// The pixels.
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// The connected components of a mask, each as the runs that it consists of: where there is no label map, none takes memory.
+#[derive(Clone, Debug)]
+pub struct Pieces {
     size: Size,
-    connectivity: Connectivity,
-) -> (Vec<(Run, usize)>, Vec<usize>) {
-    let (runs, mut parents) = joined_runs(mask, wanted, size, connectivity);
-    let mut number_of_root = vec![0; runs.len()];
-    let mut areas_px = Vec::new();
-    let numbered = |(index, run): (usize, Run)| {
-        let root = root_of(&mut parents, index);
-        // A root is the first run of its component: it gets a number before any other run asks for it.
-        if root == index {
-            number_of_root[root] = areas_px.len();
-            areas_px.push(0);
+    /// Those of a component after those of the one before it, each in the order of the scan.
+    runs: Vec<Run>,
+    /// Where the runs of each component end.
+    ends: Vec<usize>,
+}
+
+/// One of [`Pieces`].
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// Its runs, in the order of the scan.
+    pub runs: &'a [Run],
+    /// The smallest rectangle that holds it.
+    pub bounds: PixelBox,
+}
+
+impl Pieces {
+    /// The components of `mask`, in the order in which a row-major scan meets them.
+    ///
+    /// # Panics
+    /// If `mask` does not have `size.area_px()` elements.
+    pub fn of(mask: &[bool], size: Size, connectivity: Connectivity) -> Self {
+        assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
+        let numbered = ComponentRuns::of(mask, true, size, connectivity);
+        let mut next = vec![0; numbered.areas_px.len()];
+        numbered.iter().for_each(|(_, component)| next[component] += 1);
+        let mut start = 0;
+        for next in &mut next {
+            start += std::mem::replace(next, start);
         }
-        areas_px[number_of_root[root]] += run.end - run.start;
-        (run, number_of_root[root])
-    };
-    (runs.into_iter().enumerate().map(numbered).collect(), areas_px)
+        let mut runs = vec![Run { start: 0, end: 0 }; numbered.runs.len()];
+        for (run, component) in numbered.iter() {
+            runs[next[component]] = run;
+            next[component] += 1;
+        }
+        // Behind its last run every component points to its end.
+        Self { size, runs, ends: next }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The piece with a number, from 0.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn piece(&self, number: usize) -> Piece<'_> {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let runs = &self.runs[start..self.ends[number]];
+        let width_px = self.size.width_px;
+        let first = |run: &Run| run.range().start % width_px;
+        let row = |run: Option<&Run>| run.map_or(0, |run| run.range().start / width_px);
+        let bounds = PixelBox {
+            min_x_px: runs.iter().map(first).min().unwrap_or(0),
+            min_y_px: row(runs.first()),
+            max_x_px: runs.iter().map(|run| first(run) + run.range().len()).max().unwrap_or(0),
+            max_y_px: row(runs.last()) + 1,
+        };
+        Piece { runs, bounds }
+    }
 }
 
-fn joined_runs(
-    mask: &[bool],
-    wanted: bool,
-    size: Size,
-    connectivity: Connectivity,
-) -> (Vec<Run>, Vec<usize>) {
+/// The connected components of some pixels, as runs in the order of the scan.
+pub(crate) struct ComponentRuns {
+    runs: Vec<Run>,
+    /// For each run its component's number, from 0.
+    numbers: Vec<u32>,
+    /// For each component its pixels.
+    pub(crate) areas_px: Vec<usize>,
+}
+
+impl ComponentRuns {
+    /// Those of the pixels of a mask that are `wanted`, numbered in the order in which the scan meets them.
+    ///
+    /// # Panics
+    /// If there are more pixels than 32 bits count.
+    pub(crate) fn of(mask: &[bool], wanted: bool, size: Size, connectivity: Connectivity) -> Self {
+        assert!(u32::try_from(mask.len()).is_ok(), "{size} pixels are more than 32 bits count");
+        let (runs, mut numbers) = joined_runs(mask, wanted, size, connectivity);
+        let mut areas_px: Vec<usize> = Vec::new();
+        for (index, run) in runs.iter().enumerate() {
+            // The parent of a run comes before it, and has its number by now; a root gets the next one.
+            let parent = numbers[index] as usize;
+            numbers[index] = if parent == index { areas_px.len() as u32 } else { numbers[parent] };
+            if parent == index {
+                areas_px.push(0);
+            }
+            areas_px[numbers[index] as usize] += run.range().len();
+        }
+        Self { runs, numbers, areas_px }
+    }
+
+    /// Each run, with its component's number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Run, usize)> + '_ {
+        self.runs.iter().zip(&self.numbers).map(|(run, number)| (*run, *number as usize))
+    }
+}
+
+/// Runs, and for each the index of one that it is joined to, or its own.
+fn joined_runs(mask: &[bool], wanted: bool, size: Size, connectivity: Connectivity) -> (Vec<Run>, Vec<u32>) {
     let (mut runs, mut parents) = (Vec::new(), Vec::new());
     let mut above = 0..0;
     for y in 0..size.height_px {
         let first = runs.len();
         push_runs(&mut runs, mask, wanted, y * size.width_px..(y + 1) * size.width_px);
-        parents.extend(first..runs.len());
+        parents.extend(first as u32..runs.len() as u32);
         join_rows(&runs, &mut parents, above, size.width_px, connectivity);
         above = first..runs.len();
     }
     (runs, parents)
 }
 
-fn push_runs(runs: &mut Vec<Run>, mask: &[bool], wanted: bool, row: std::ops::Range<usize>) {
+fn push_runs(runs: &mut Vec<Run>, mask: &[bool], wanted: bool, row: Range<usize>) {
     let mut at = row.start;
     while let Some(skip) = mask[at..row.end].iter().position(|&inside| inside == wanted) {
         let start = at + skip;
         let length = mask[start..row.end].iter().position(|&inside| inside != wanted);
         at = length.map_or(row.end, |length| start + length);
-        runs.push(Run { start, end: at });
+        runs.push(Run { start: start as u32, end: at as u32 });
     }
 }
 
@@ -134,15 +218,15 @@ fn push_runs(runs: &mut Vec<Run>, mask: &[bool], wanted: bool, row: std::ops::Ra
 /// enough.
 fn join_rows(
     runs: &[Run],
-    parents: &mut [usize],
-    above: std::ops::Range<usize>,
+    parents: &mut [u32],
+    above: Range<usize>,
     width_px: usize,
     connectivity: Connectivity,
 ) {
     let reach = usize::from(connectivity == Connectivity::Eight);
     let (mut upper, mut lower) = (above.start, above.end);
     while upper < above.end && lower < runs.len() {
-        let (high, low) = (&runs[upper], &runs[lower]);
+        let (high, low) = (runs[upper].range(), runs[lower].range());
         let (start, end) = (high.start + width_px, high.end + width_px);
         if start < low.end + reach && low.start < end + reach {
             join(parents, upper, lower);
@@ -151,16 +235,16 @@ fn join_rows(
     }
 }
 
-fn root_of(parents: &mut [usize], mut index: usize) -> usize {
-    while parents[index] != index {
-        parents[index] = parents[parents[index]];
-        index = parents[index];
+fn root_of(parents: &mut [u32], mut index: usize) -> usize {
+    while parents[index] as usize != index {
+        parents[index] = parents[parents[index] as usize];
+        index = parents[index] as usize;
     }
     index
 }
 
 /// The smaller index becomes the root, so that a root is the first run of its component.
-fn join(parents: &mut [usize], one: usize, other: usize) {
+fn join(parents: &mut [u32], one: usize, other: usize) {
     let (one, other) = (root_of(parents, one), root_of(parents, other));
-    parents[one.max(other)] = one.min(other);
+    parents[one.max(other)] = one.min(other) as u32;
 }

@@ -2,19 +2,21 @@
 //! Huttenlocher (2012): distances along columns first, then along each row the lower envelope of one parabola
 //! a column.
 //!
-//! All arithmetic is in integers until the last square root, so that the distances are exact. Columns are
-//! handled in strips that threads share out; a strip keeps its rows together, so that both passes read memory
-//! in order.
+//! All arithmetic is in whole numbers until the last square root, so that the distances are exact. Both passes work in the
+//! place of the result: `f32` counts rows exactly up to 2²⁴, and a run's parabolas are known before it is overwritten.
 
 use crate::Size;
+use crate::columns::strips;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Columns a strip of the first pass holds: one cache line of `u32` four times over.
-const STRIP_PX: usize = 64;
+/// Columns of a strip of the first pass, at most.
+const STRIP_PX: usize = 1024;
+/// Columns of a strip, at least, where there are threads for more of them: whole cache lines.
+const NARROWEST_STRIP_PX: usize = 64;
 
 /// Distance to a background pixel that is not there.
-const NO_BACKGROUND: u32 = u32::MAX;
+const NO_BACKGROUND: f32 = f32::INFINITY;
 
 /// Distance of each pixel's centre to the nearest centre of a background (`false`) pixel, in pixels; 0 on
 /// background. As `scipy.ndimage.distance_transform_edt`.
@@ -28,29 +30,27 @@ pub fn distance_to_background_px(mask: &[bool], size: Size) -> Vec<f32> {
     if mask.iter().all(|&inside| inside) {
         return distance_to_border_px(size);
     }
-    let strips = column_distances(mask, size);
     let mut distances_px = vec![0.0; mask.len()];
-    let rows = distances_px.par_chunks_mut(size.width_px).enumerate();
-    rows.for_each_init(Envelope::default, |envelope, (y, out)| {
-        let column = |x: usize| strips[(x / STRIP_PX * size.height_px + y) * STRIP_PX + x % STRIP_PX];
-        for run in runs_off_background(size.width_px, column) {
-            envelope.build(run.len(), |x| column(run.start + x));
-            envelope.write_distances(&mut out[run]);
+    column_distances(mask, size, &mut distances_px);
+    let rows = distances_px.par_chunks_mut(size.width_px);
+    rows.for_each_init(Envelope::default, |envelope, row| {
+        let mut next = 0;
+        while let Some(run) = run_off_background(row, next) {
+            envelope.build(&row[run.clone()]);
+            envelope.write_distances(&mut row[run.clone()]);
+            next = run.end;
         }
     });
     distances_px
 }
 
-/// Runs of a row's pixels that are not background, each with the background pixel before and after it: behind these nothing is
-/// nearer. Elsewhere the distance is 0.
-fn runs_off_background(width_px: usize, column: impl Fn(usize) -> u32) -> impl Iterator<Item = Range<usize>> {
-    let mut next = 0;
-    std::iter::from_fn(move || {
-        let start = (next..width_px).find(|x| column(*x) > 0)?;
-        let end = (start..width_px).find(|x| column(*x) == 0).unwrap_or(width_px);
-        next = end;
-        Some(start.saturating_sub(1)..(end + 1).min(width_px))
-    })
+/// The next run of a row's pixels, from `next` on, that are not background, with the background pixel before and after it: behind
+/// these nothing is nearer. Elsewhere the distance is 0.
+fn run_off_background(row: &[f32], next: usize) -> Option<Range<usize>> {
+    let start = next + row[next..].iter().position(|column| *column > 0.0)?;
+    let end =
+        row[start..].iter().position(|column| *column == 0.0).map_or(row.len(), |length| start + length);
+    Some(start.saturating_sub(1)..(end + 1).min(row.len()))
 }
 
 fn distance_to_border_px(size: Size) -> Vec<f32> {
@@ -61,34 +61,30 @@ fn distance_to_border_px(size: Size) -> Vec<f32> {
     (0..size.height_px).flat_map(row).collect()
 }
 
-/// Distance of each pixel to the nearest background pixel of its column, in strips of [`STRIP_PX`] columns:
-/// pixel (x, y) is at row `y` of strip `x / STRIP_PX`, each strip row-major.
-fn column_distances(mask: &[bool], size: Size) -> Vec<u32> {
-    let strip_count = size.width_px.div_ceil(STRIP_PX);
-    let mut strips = vec![NO_BACKGROUND; strip_count * size.height_px * STRIP_PX];
-    strips.par_chunks_mut(size.height_px * STRIP_PX).enumerate().for_each(|(strip, rows)| {
-        let first = strip * STRIP_PX;
-        let last = (first + STRIP_PX).min(size.width_px);
-        let mut nearest = [NO_BACKGROUND; STRIP_PX];
-        for (y, row) in rows.chunks_exact_mut(STRIP_PX).enumerate() {
-            let mask = &mask[size.index(first, y)..size.index(last, y)];
-            step_away(&mut nearest, row, |x| mask.get(x).is_none_or(|&inside| inside));
+/// Distance of each pixel to the nearest background pixel of its column.
+fn column_distances(mask: &[bool], size: Size, distances_px: &mut [f32]) {
+    let strip_px = size.width_px.div_ceil(rayon::current_num_threads()).next_multiple_of(NARROWEST_STRIP_PX);
+    let strip_px = strip_px.min(STRIP_PX);
+    let strips = strips(distances_px, size.width_px, strip_px);
+    strips.into_par_iter().enumerate().for_each(|(index, mut strip)| {
+        let width_px = strip[0].len();
+        let mut nearest = vec![NO_BACKGROUND; width_px];
+        for (y, row) in strip.iter_mut().enumerate() {
+            let inside = &mask[size.index(index * strip_px, y)..][..width_px];
+            for ((out, nearest), inside) in row.iter_mut().zip(&mut nearest).zip(inside) {
+                *nearest = if *inside { *nearest + 1.0 } else { 0.0 };
+                *out = *nearest;
+            }
         }
-        nearest = [NO_BACKGROUND; STRIP_PX];
-        for row in rows.chunks_exact_mut(STRIP_PX).rev() {
-            let background: [bool; STRIP_PX] = std::array::from_fn(|x| row[x] == 0);
-            step_away(&mut nearest, row, |x| !background[x]);
+        nearest.fill(NO_BACKGROUND);
+        for row in strip.iter_mut().rev() {
+            for (out, nearest) in row.iter_mut().zip(&mut nearest) {
+                // Background is at 0 already.
+                *nearest = (*nearest + 1.0).min(*out);
+                *out = *nearest;
+            }
         }
     });
-    strips
-}
-
-/// One row further from the nearest background pixels, or at them; keeps the smaller distance in `row`.
-fn step_away(nearest: &mut [u32; STRIP_PX], row: &mut [u32], inside: impl Fn(usize) -> bool) {
-    for (x, (nearest, out)) in nearest.iter_mut().zip(row).enumerate() {
-        *nearest = if inside(x) { nearest.saturating_add(1) } else { 0 };
-        *out = (*out).min(*nearest);
-    }
 }
 
 /// A parabola of the envelope: the squared distance to the background pixel nearest in column `x`.
@@ -113,13 +109,12 @@ struct Envelope {
 }
 
 impl Envelope {
-    fn build(&mut self, width_px: usize, column: impl Fn(usize) -> u32) {
+    /// The envelope of a run of a row, of which the distances along columns are given.
+    fn build(&mut self, columns: &[f32]) {
         self.parabolas.clear();
-        for x in 0..width_px {
-            let distance = column(x);
-            if distance != NO_BACKGROUND {
-                self.push(x as i64, i64::from(distance) * i64::from(distance), width_px as i64);
-            }
+        for (x, &column) in columns.iter().enumerate().filter(|(_, column)| **column != NO_BACKGROUND) {
+            let distance = column as i64;
+            self.push(x as i64, distance * distance, columns.len() as i64);
         }
     }
 

@@ -1,20 +1,22 @@
 //! Gaussian smoothing, separable: one pass along rows, one along columns.
 //!
 //! Both passes are weighted sums of lines: of neighbouring rows, or of one row moved by whole pixels. Sums stay in
-//! registers while the taps go by; bands of rows are shared out among threads, and cut into strips of columns whose rows
-//! stay in the second-level cache. Sums are in `f32`, each pixel's in the same order whatever the number of threads, and
+//! registers while the taps go by; rows are shared out among threads, then strips of columns, whose rows stay in the
+//! second-level cache. Both work in place: a strip keeps the few rows above that were overwritten and are looked at again.
+//! Sums are in `f32`, each pixel's in the same order whatever the number of threads, and
 //! wherever it lies: a window of a picture gives the picture's values, but for the kernel's reach from its borders.
 
 #![allow(unsafe_code)] // Vector registers are read and written through pointers; the kernel argues its bounds.
 
 use crate::Size;
+use crate::columns::strips;
 use crate::network::vector::{Path, Vector, run_on};
 use rayon::prelude::*;
 
-/// Columns of a strip: with the widest kernels in use (400 taps) its rows take half of a second-level cache.
+/// Columns of a strip, at most: with the widest kernels in use (400 taps) its rows take half of a second-level cache.
 const STRIP_PX: usize = 256;
-/// Rows of a band, which one task smooths along columns.
-const BAND_PX: usize = 64;
+/// Columns of a strip, at least, where there are threads for more of them: whole cache lines.
+const NARROWEST_STRIP_PX: usize = 64;
 /// Registers of sums that are computed together.
 const TOGETHER: usize = 4;
 
@@ -34,7 +36,7 @@ pub fn gaussian_blur(values: &[f32], size: Size, sigma_px: f32) -> Vec<f32> {
     gaussian_blur_of(values.to_vec(), size, sigma_px)
 }
 
-/// [`gaussian_blur`] of values that nobody needs any more, which takes a third less memory.
+/// [`gaussian_blur`] of values that nobody needs any more, in their place.
 ///
 /// # Panics
 /// As [`gaussian_blur`].
@@ -44,7 +46,8 @@ pub fn gaussian_blur_of(mut values: Vec<f32>, size: Size, sigma_px: f32) -> Vec<
         return values;
     }
     blur_rows(&mut values, size.width_px, &kernel_half(sigma_px, size.width_px));
-    blur_columns(&values, size, &kernel_half(sigma_px, size.height_px))
+    blur_columns(&mut values, size, &kernel_half(sigma_px, size.height_px));
+    values
 }
 
 /// How far around a pixel a Gaussian looks, in pixels.
@@ -69,24 +72,90 @@ pub fn cell_px(sigma_px: f32) -> usize {
     }
 }
 
-/// [`gaussian_blur`], to a thousandth of the values' range, for a time that does not grow with sigma: a wide Gaussian is
-/// computed on means of square cells, and interpolated between their centres. Cells and interpolation smooth too, by a
-/// quarter of the cell's square in variance, which is taken off.
+/// [`gaussian_blur`], to a thousandth of the values' range, for a time that does not grow with sigma: see [`WideBlur`].
 ///
 /// # Panics
 /// As [`gaussian_blur`].
 pub fn gaussian_blur_wide(values: &[f32], size: Size, sigma_px: f32) -> Vec<f32> {
-    let cell_px = cell_px(sigma_px);
-    // A cell that the border cuts counts as a whole one, which shows where there are few.
-    let is_small = size.width_px.min(size.height_px) < FEWEST_CELLS * cell_px;
-    if cell_px == 1 || is_small {
-        return gaussian_blur(values, size, sigma_px);
+    let blur = match WideBlur::of(values, size, sigma_px) {
+        WideBlur::Whole { values, .. } => return values,
+        blur => blur,
+    };
+    let mut blurred = vec![0.0; size.area_px()];
+    blurred
+        .par_chunks_mut(size.width_px)
+        .enumerate()
+        .with_min_len(16)
+        .for_each_init(Vec::new, |line, (y, out)| blur.row(y, line, out));
+    blurred
+}
+
+/// A wide Gaussian of a picture, computed on means of square cells, and interpolated between their centres where it is asked
+/// for. Cells and interpolation smooth too, by a quarter of the cell's square in variance, which is taken off.
+#[derive(Clone, Debug)]
+pub enum WideBlur {
+    /// Pixel by pixel, where the Gaussian is narrow or the picture small.
+    Whole {
+        /// `[height_px][width_px]`.
+        values: Vec<f32>,
+        /// Columns.
+        width_px: usize,
+    },
+    /// On cells.
+    Cells {
+        /// `[cells down][cells across]`, smoothed.
+        cells: Vec<f32>,
+        /// Number of cells across and down.
+        extent: Size,
+        /// How wide they are.
+        cell_px: usize,
+        /// For each column of the picture the cell whose centre lies before it, the one after it, and how near it is to that.
+        columns: Vec<(usize, usize, f32)>,
+    },
+}
+
+impl WideBlur {
+    /// The Gaussian of standard deviation `sigma_px` of a picture.
+    ///
+    /// # Panics
+    /// As [`gaussian_blur`].
+    pub fn of(values: &[f32], size: Size, sigma_px: f32) -> Self {
+        let cell_px = cell_px(sigma_px);
+        // A cell that the border cuts counts as a whole one, which shows where there are few.
+        let is_small = size.width_px.min(size.height_px) < FEWEST_CELLS * cell_px;
+        if cell_px == 1 || is_small {
+            return Self::Whole { values: gaussian_blur(values, size, sigma_px), width_px: size.width_px };
+        }
+        assert_eq!(values.len(), size.area_px(), "values do not fill {size} pixels");
+        let extent = Size::new(size.width_px.div_ceil(cell_px), size.height_px.div_ceil(cell_px));
+        let means = means_of_cells(values, size, extent, cell_px);
+        let sigma_cells = ((sigma_px / cell_px as f32).powi(2) - 0.25).sqrt();
+        let cells = gaussian_blur_of(means, extent, sigma_cells);
+        let columns = (0..size.width_px).map(|x| between(x, cell_px, extent.width_px)).collect();
+        Self::Cells { cells, extent, cell_px, columns }
     }
-    assert_eq!(values.len(), size.area_px(), "values do not fill {size} pixels");
-    let cells = Size::new(size.width_px.div_ceil(cell_px), size.height_px.div_ceil(cell_px));
-    let means = means_of_cells(values, size, cells, cell_px);
-    let sigma_cells = ((sigma_px / cell_px as f32).powi(2) - 0.25).sqrt();
-    interpolated(&gaussian_blur(&means, cells, sigma_cells), cells, size, cell_px)
+
+    /// Row `y`, of the whole width; `line` is room that is used again.
+    ///
+    /// # Panics
+    /// If the row is not there, or `out` is not as wide as the picture.
+    pub fn row(&self, y: usize, line: &mut Vec<f32>, out: &mut [f32]) {
+        match self {
+            Self::Whole { values, width_px } => out.copy_from_slice(&values[y * width_px..][..*width_px]),
+            Self::Cells { cells, extent, cell_px, columns } => {
+                assert_eq!(out.len(), columns.len(), "a row is as wide as the picture");
+                let (above, below, part) = between(y, *cell_px, extent.height_px);
+                let row = |row: usize| &cells[row * extent.width_px..][..extent.width_px];
+                line.clear();
+                line.extend(
+                    row(above).iter().zip(row(below)).map(|(above, below)| above + part * (below - above)),
+                );
+                for (out, (left, right, part)) in out.iter_mut().zip(columns) {
+                    *out = line[*left] + part * (line[*right] - line[*left]);
+                }
+            }
+        }
+    }
 }
 
 /// The mean of each cell; those at the right and lower border may have fewer pixels.
@@ -107,31 +176,12 @@ fn means_of_cells(values: &[f32], size: Size, cells: Size, cell_px: usize) -> Ve
     means
 }
 
-/// Values of pixels between the centres of cells, linearly; beyond the outermost centres they stay as they are there.
-fn interpolated(cells: &[f32], extent: Size, size: Size, cell_px: usize) -> Vec<f32> {
-    // The cell whose centre lies before a pixel, the one after it, and how near it is.
-    let between = |at: usize, count: usize| {
-        let place = ((at as f32 + 0.5) / cell_px as f32 - 0.5).clamp(0.0, (count - 1) as f32);
-        let first = (place as usize).min(count - 1);
-        (first, (first + 1).min(count - 1), place - first as f32)
-    };
-    let columns: Vec<(usize, usize, f32)> = (0..size.width_px).map(|x| between(x, extent.width_px)).collect();
-    let mut values = vec![0.0; size.area_px()];
-    values.par_chunks_mut(size.width_px).enumerate().with_min_len(16).for_each_init(
-        Vec::new,
-        |line, (y, out)| {
-            let (above, below, part) = between(y, extent.height_px);
-            let row = |row: usize| &cells[row * extent.width_px..][..extent.width_px];
-            line.clear();
-            line.extend(
-                row(above).iter().zip(row(below)).map(|(above, below)| above + part * (below - above)),
-            );
-            for (out, (left, right, part)) in out.iter_mut().zip(&columns) {
-                *out = line[*left] + part * (line[*right] - line[*left]);
-            }
-        },
-    );
-    values
+/// The cell whose centre lies before a pixel, the one after it, and how near the pixel is to that; beyond the outermost centres
+/// values stay as they are there.
+fn between(at: usize, cell_px: usize, count: usize) -> (usize, usize, f32) {
+    let place = ((at as f32 + 0.5) / cell_px as f32 - 0.5).clamp(0.0, (count - 1) as f32);
+    let first = (place as usize).min(count - 1);
+    (first, (first + 1).min(count - 1), place - first as f32)
 }
 
 /// The kernel from its centre outwards, normalised so that the centre and twice the rest add up to 1.
@@ -166,23 +216,30 @@ fn blur_rows(values: &mut [f32], width_px: usize, half: &[f32]) {
     });
 }
 
-fn blur_columns(values: &[f32], size: Size, half: &[f32]) -> Vec<f32> {
-    let taps = 2 * half.len() - 1;
+fn blur_columns(values: &mut [f32], size: Size, half: &[f32]) {
     let rows = reflected(size.height_px, half.len() - 1);
-    let mut blurred = vec![0.0; values.len()];
-    let bands = blurred.par_chunks_mut(BAND_PX * size.width_px).enumerate();
-    bands.for_each_init(Vec::new, |lines: &mut Vec<&[f32]>, (band, out)| {
-        for left in (0..size.width_px).step_by(STRIP_PX) {
-            let strip = left..size.width_px.min(left + STRIP_PX);
-            for (y, out) in out.chunks_exact_mut(size.width_px).enumerate() {
-                lines.clear();
-                let around = &rows[band * BAND_PX + y..][..taps];
-                lines.extend(around.iter().map(|&row| &values[row * size.width_px..][strip.clone()]));
-                weigh(lines, half, &mut out[strip.clone()]);
-            }
-        }
-    });
-    blurred
+    let strip_px = size.width_px.div_ceil(rayon::current_num_threads()).next_multiple_of(NARROWEST_STRIP_PX);
+    let strips = strips(values, size.width_px, strip_px.min(STRIP_PX));
+    strips.into_par_iter().for_each(|strip| blur_strip(strip, &rows, half));
+}
+
+/// Smooths the rows of a strip down its columns; `rows` says which row each tap of each row falls on.
+fn blur_strip(mut strip: Vec<&mut [f32]>, rows: &[usize], half: &[f32]) {
+    let (height_px, width_px) = (strip.len(), strip[0].len());
+    let taps = 2 * half.len() - 1;
+    // A row is looked at again until the kernel has passed it, or always where the kernel is higher than the picture.
+    let kept_rows = half.len().min(height_px);
+    let mut kept = vec![0.0; kept_rows * width_px];
+    for y in 0..height_px {
+        let (done, below) = strip.split_at_mut(y + 1);
+        let out = &mut *done[y];
+        kept[y % kept_rows * width_px..][..width_px].copy_from_slice(out);
+        let line = |row: &usize| match row.checked_sub(y + 1) {
+            Some(below_px) => &*below[below_px],
+            None => &kept[row % kept_rows * width_px..][..width_px],
+        };
+        weigh(&rows[y..][..taps].iter().map(line).collect::<Vec<&[f32]>>(), half, out);
+    }
 }
 
 /// The sum of `lines`, weighted from the middle one outwards.

@@ -30,8 +30,8 @@ impl Labels {
     /// Renumbers ids to 1, 2, 3 … in the order in which a row-major scan meets them, and returns how many there are.
     pub fn renumber(&mut self) -> u32 {
         // Ids of maps that were made here are small; those of a file may be anything.
-        match (self.highest_id() as usize).checked_div(self.ids.len().max(1)) {
-            Some(0) => self.renumber_by(&mut vec![0; self.ids.len() + 1]),
+        match self.highest_id() as usize {
+            highest if highest <= self.ids.len() => self.renumber_by(&mut vec![0; highest + 1]),
             _ => {
                 let mut known: Vec<u32> = self.ids.clone();
                 known.sort_unstable();

@@ -14,6 +14,7 @@
 //! which [`polygon`] turns back into pixels. [`focus`] says how sharp a picture is. [`kmeans`] finds groups of vectors;
 //! [`views`] are what a network learns from without labels.
 
+mod columns;
 pub mod components;
 pub mod contours;
 pub mod distance;

@@ -6,8 +6,9 @@
 //! mask in this column, and how far does it reach along the row from there.
 
 use crate::Size;
-use crate::components::{Connectivity, component_runs};
+use crate::components::{ComponentRuns, Connectivity};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Fewest rows of a band, the share of one thread: each band also looks at `radius_px` rows above and below
 /// it.
@@ -73,18 +74,19 @@ pub fn fill_holes(mask: &[bool], size: Size) -> Vec<bool> {
 /// As [`erode_disk`].
 pub fn fill_small_holes(mask: &[bool], size: Size, max_area_px: usize) -> Vec<bool> {
     assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
-    let (background, areas_px) = component_runs(mask, false, size, Connectivity::Four);
-    let mut is_hole: Vec<bool> = areas_px.into_iter().map(|area_px| area_px <= max_area_px).collect();
+    let background = ComponentRuns::of(mask, false, size, Connectivity::Four);
+    let mut is_hole: Vec<bool> = background.areas_px.iter().map(|area_px| *area_px <= max_area_px).collect();
     let last_row = mask.len().saturating_sub(size.width_px);
-    for (run, component) in &background {
-        let at_a_side = run.start.is_multiple_of(size.width_px) || run.end.is_multiple_of(size.width_px);
-        if at_a_side || run.start < size.width_px || run.end > last_row {
-            is_hole[*component] = false;
+    for (run, component) in background.iter() {
+        let Range { start, end } = run.range();
+        let at_a_side = start.is_multiple_of(size.width_px) || end.is_multiple_of(size.width_px);
+        if at_a_side || start < size.width_px || end > last_row {
+            is_hole[component] = false;
         }
     }
     let mut filled = mask.to_vec();
-    for (run, _) in background.into_iter().filter(|(_, component)| is_hole[*component]) {
-        filled[run.start..run.end].fill(true);
+    for (run, _) in background.iter().filter(|(_, component)| is_hole[*component]) {
+        filled[run.range()].fill(true);
     }
     filled
 }
@@ -95,10 +97,10 @@ pub fn fill_small_holes(mask: &[bool], size: Size, max_area_px: usize) -> Vec<bo
 /// As [`erode_disk`].
 pub fn remove_small(mask: &[bool], size: Size, min_area_px: usize) -> Vec<bool> {
     assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
-    let (objects, areas_px) = component_runs(mask, true, size, Connectivity::Eight);
+    let objects = ComponentRuns::of(mask, true, size, Connectivity::Eight);
     let mut kept = mask.to_vec();
-    for (run, _) in objects.into_iter().filter(|(_, object)| areas_px[*object] < min_area_px) {
-        kept[run.start..run.end].fill(false);
+    for (run, _) in objects.iter().filter(|(_, object)| objects.areas_px[*object] < min_area_px) {
+        kept[run.range()].fill(false);
     }
     kept
 }

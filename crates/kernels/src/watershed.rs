@@ -16,23 +16,29 @@ use rayon::prelude::*;
 /// As `skimage.segmentation.watershed(elevation, markers, connectivity, mask=mask)`: markers outside the mask
 /// are dropped, pixels that no marker reaches stay 0, and there are no lines between basins. Where two marker
 /// pixels at the same elevation compete, the one earlier in scan order goes first, which scikit-image leaves
-/// to chance. NaN is flooded last.
+/// to chance. NaN is flooded last. What is given is given up as soon as it is read: floods of large pieces decide how much memory
+/// a slide takes.
 ///
 /// # Panics
 /// If `elevation` or `mask` does not have as many elements as `markers` has pixels, or these, with a frame of one, are more than 32 bits count.
-pub fn watershed(elevation: &[f32], markers: &Labels, mask: &[bool], connectivity: Connectivity) -> Labels {
+pub fn watershed(
+    elevation: Vec<f32>,
+    markers: Labels,
+    mask: Vec<bool>,
+    connectivity: Connectivity,
+) -> Labels {
     let (size, area_px) = (markers.size, markers.ids.len());
     let lengths = (elevation.len(), mask.len(), size.area_px());
     assert_eq!(lengths, (area_px, area_px, area_px), "elevation, mask and markers do not fill {size} pixels");
     let frame = Frame::around(size);
-    let mut ids = frame.spread(&markers.ids, 0);
+    let mut front = Front::of_levels(elevation, &mask, &frame);
     // What belongs to the mask and no water has come to.
     let mut is_dry = frame.spread(mask, false);
+    let mut ids = frame.spread(markers.ids, 0);
     for (id, is_dry) in ids.iter_mut().zip(&mut is_dry) {
         *id = if *is_dry { *id } else { 0 };
         *is_dry &= *id == 0;
     }
-    let mut front = Front::of_levels(elevation, mask, &frame);
     let offsets = frame.offsets(connectivity);
     // Most pixels of a large marker have nothing to flood, and would only pass through.
     for index in (0..ids.len()).filter(|&index| ids[index] > 0) {
@@ -50,7 +56,7 @@ pub fn watershed(elevation: &[f32], markers: &Labels, mask: &[bool], connectivit
             }
         }
     }
-    Labels { size, ids: frame.inner(&ids) }
+    Labels { size, ids: frame.inner(ids) }
 }
 
 /// A frame around the picture, one pixel wide, which no water floods: neighbours are constant offsets away, and nothing asks
@@ -91,7 +97,7 @@ impl Frame {
     }
 
     /// The picture's values, and one for the frame.
-    fn spread<T: Copy>(&self, values: &[T], outside: T) -> Vec<T> {
+    fn spread<T: Copy>(&self, values: Vec<T>, outside: T) -> Vec<T> {
         let mut framed = vec![outside; self.area_px()];
         for (y, row) in values.chunks_exact(self.size.width_px.max(1)).enumerate() {
             framed[self.row(y)..][..row.len()].copy_from_slice(row);
@@ -99,10 +105,14 @@ impl Frame {
         framed
     }
 
-    /// The picture's values again.
-    fn inner<T: Copy>(&self, framed: &[T]) -> Vec<T> {
-        let rows = (0..self.size.height_px).map(|y| &framed[self.row(y)..][..self.size.width_px]);
-        rows.collect::<Vec<_>>().concat()
+    /// The picture's values again, in the same place.
+    fn inner<T: Copy>(&self, mut framed: Vec<T>) -> Vec<T> {
+        let width_px = self.size.width_px;
+        for y in 0..self.size.height_px {
+            framed.copy_within(self.row(y)..self.row(y) + width_px, y * width_px);
+        }
+        framed.truncate(self.size.area_px());
+        framed
     }
 }
 
@@ -126,14 +136,15 @@ const SORTED_ALONE: usize = 1 << 15;
 
 impl Front {
     /// Ranks the elevations of the mask: 0 for the lowest, equal ranks for equal elevations. All queues are empty.
-    fn of_levels(elevation: &[f32], mask: &[bool], frame: &Frame) -> Self {
+    fn of_levels(elevation: Vec<f32>, mask: &[bool], frame: &Frame) -> Self {
         let width_px = frame.size.width_px.max(1);
-        let mut order = Vec::new();
+        let mut order = Vec::with_capacity(mask.iter().filter(|inside| **inside).count());
         for (y, (elevation, mask)) in elevation.chunks(width_px).zip(mask.chunks(width_px)).enumerate() {
             let inside = (frame.row(y)..).zip(elevation).zip(mask).filter(|(_, inside)| **inside);
             order
                 .extend(inside.map(|((at, elevation), _)| u64::from(sortable(*elevation)) << 32 | at as u64));
         }
+        drop(elevation);
         if order.len() > SORTED_ALONE {
             order.par_sort_unstable()
         } else {
@@ -145,6 +156,7 @@ impl Front {
             pixels.iter().for_each(|pixel| level_of_pixel[*pixel as u32 as usize] = count);
             count += 1;
         }
+        drop(order);
         let queues = vec![(NOBODY, NOBODY); count as usize];
         Self { level_of_pixel, next_of_pixel: vec![NOBODY; frame.area_px()], queues, lowest: 0 }
     }

@@ -45,8 +45,9 @@ fn distances_and_morphology() {
 #[test]
 fn basins() {
     let markers = Labels { size: SIZE, ids: MARKERS.to_vec() };
-    let flood =
-        |connectivity| watershed(&VALUES.map(|value| -value), &markers, &flags(&FLOODED), connectivity).ids;
+    let flood = |connectivity| {
+        watershed(VALUES.map(|value| -value).to_vec(), markers.clone(), flags(&FLOODED), connectivity).ids
+    };
     assert_eq!(flood(Connectivity::Four), WATERSHED_FOUR);
     assert_eq!(flood(Connectivity::Eight), WATERSHED_EIGHT);
 }

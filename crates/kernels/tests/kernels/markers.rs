@@ -101,7 +101,7 @@ fn the_flood_is_that_of_a_searched_list() {
         };
         let mask = random_mask(size, rng);
         for (connectivity, eight) in [(Connectivity::Four, false), (Connectivity::Eight, true)] {
-            let labels = watershed(&elevation, &markers, &mask, connectivity);
+            let labels = watershed(elevation.clone(), markers.clone(), mask.clone(), connectivity);
             assert_eq!(
                 labels.ids,
                 naive_watershed(&elevation, &markers, &mask, eight),
@@ -114,6 +114,6 @@ fn the_flood_is_that_of_a_searched_list() {
 #[test]
 fn infinity_is_flooded_before_nan() {
     let markers = Labels { size: Size::new(5, 1), ids: vec![1, 0, 0, 0, 2] };
-    let elevation = [0.0, f32::NAN, 1.0, f32::INFINITY, 0.0];
-    assert_eq!(watershed(&elevation, &markers, &[true; 5], Connectivity::Four).ids, [1, 1, 2, 2, 2]);
+    let elevation = vec![0.0, f32::NAN, 1.0, f32::INFINITY, 0.0];
+    assert_eq!(watershed(elevation, markers, vec![true; 5], Connectivity::Four).ids, [1, 1, 2, 2, 2]);
 }

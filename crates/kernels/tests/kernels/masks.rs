@@ -1,7 +1,7 @@
 //! Components, morphology and distances against flood fills and searches over all pixels.
 
 use super::pictures::{at, for_many_sizes, on_any_threads, pixels, random_ids, random_mask};
-use microtome_kernels::components::{Connectivity, areas_px, label_components};
+use microtome_kernels::components::{Connectivity, Pieces, areas_px, extents, label_components};
 use microtome_kernels::distance::distance_to_background_px;
 use microtome_kernels::morphology::*;
 use microtome_kernels::{Labels, Size};
@@ -44,6 +44,17 @@ fn components_are_those_of_a_flood_fill() {
         for connectivity in [Connectivity::Four, Connectivity::Eight] {
             let labels = label_components(&mask, size, connectivity);
             assert_eq!(labels.ids, naive_components(&mask, size, connectivity), "{size} {connectivity:?}");
+            let pieces = Pieces::of(&mask, size, connectivity);
+            let extents = extents(&labels);
+            assert_eq!(pieces.count(), labels.highest_id() as usize, "{size} {connectivity:?}");
+            let mut ids = vec![0; size.area_px()];
+            for number in 0..pieces.count() {
+                let piece = pieces.piece(number);
+                piece.runs.iter().for_each(|run| ids[run.range()].fill(number as u32 + 1));
+                assert_eq!(Some(piece.bounds), extents[number + 1].map(|extent| extent.bounds));
+                assert!(piece.runs.is_sorted_by_key(|run| run.range().start));
+            }
+            assert_eq!(ids, labels.ids, "{size} {connectivity:?}");
         }
     });
 }

@@ -36,9 +36,16 @@ impl Part {
         Self { left_px: 0, top_px: 0, size }
     }
 
-    /// The values of the part, out of those of a picture of extent `picture`, `each` a pixel.
-    pub fn cut<T: Copy>(self, values: Vec<T>, picture: Size, each: usize) -> Vec<T> {
-        if self == Self::whole(picture) { values } else { self.cut_of(&values, picture, each) }
+    /// The values of the part, out of those of a picture of extent `picture`, `each` a pixel; in their place, so that no room
+    /// for both is needed.
+    pub fn cut<T: Copy>(self, mut values: Vec<T>, picture: Size, each: usize) -> Vec<T> {
+        let length = each * self.size.width_px;
+        for y in 0..self.size.height_px {
+            let start = each * picture.index(self.left_px, self.top_px + y);
+            values.copy_within(start..start + length, y * length);
+        }
+        values.truncate(self.size.height_px * length);
+        values
     }
 
     /// [`Self::cut`] of values that are needed further.
@@ -74,5 +81,22 @@ impl ConfidenceMap {
     pub fn of_log_odds(size: Size, mut log_odds: Vec<f32>) -> Self {
         sigmoid_in_place(&mut log_odds);
         Self { size, values: log_odds }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_cut_in_its_place_as_out_of_it() {
+        let size = Size::new(5, 4);
+        let values: Vec<usize> = (0..2 * size.area_px()).collect();
+        for (left_px, top_px, width, height) in
+            [(0, 0, 5, 4), (1, 1, 3, 2), (0, 3, 5, 1), (4, 0, 1, 4), (2, 2, 0, 0)]
+        {
+            let part = Part { left_px, top_px, size: Size::new(width, height) };
+            assert_eq!(part.cut(values.clone(), size, 2), part.cut_of(&values, size, 2), "{part:?}");
+        }
     }
 }

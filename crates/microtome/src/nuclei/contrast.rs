@@ -8,7 +8,7 @@ use super::confidence::{Part, SUREST};
 use super::instances::Scale;
 use super::reading::Field;
 use super::stain::StainConfig;
-use microtome_kernels::gaussian::{self, cell_px, gaussian_blur_of, gaussian_blur_wide};
+use microtome_kernels::gaussian::{self, WideBlur, cell_px, gaussian_blur_of};
 use microtome_slide::{MicronsPerPixel, Picture};
 use rayon::prelude::*;
 
@@ -23,9 +23,15 @@ const SHARE: f32 = 0.5;
 pub fn contrasts(picture: &Picture, haematoxylin: Vec<f32>, config: &StainConfig) -> [Vec<f32>; 2] {
     let smooth = smooth(picture, haematoxylin, config);
     SURROUNDINGS_UM.map(|surroundings_um| {
-        let mut around = around(picture, &smooth, surroundings_um);
-        around.par_iter_mut().zip(&smooth).for_each(|(around, h)| *around = h - SHARE * *around);
-        around
+        let around = around(picture, &smooth, surroundings_um);
+        let width_px = picture.size.width_px.max(1);
+        let mut contrast = vec![0.0; smooth.len()];
+        let rows = contrast.par_chunks_exact_mut(width_px).zip(smooth.par_chunks_exact(width_px)).enumerate();
+        rows.for_each_init(Vec::new, |line, (y, (contrast, smooth))| {
+            around.row(y, line, contrast);
+            contrast.iter_mut().zip(smooth).for_each(|(around, h)| *around = h - SHARE * *around);
+        });
+        contrast
     })
 }
 
@@ -44,9 +50,11 @@ pub fn log_odds(
     for (scale, surroundings_um) in SURROUNDINGS_UM.into_iter().enumerate() {
         let around = around(picture, &smooth, surroundings_um);
         let rows = sum.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
-        rows.for_each(|(y, sum)| {
+        let room = || (Vec::new(), vec![0.0; picture.size.width_px]);
+        rows.for_each_init(room, |(line, surroundings), (y, sum)| {
+            around.row(part.top_px + y, line, surroundings);
             let start = picture.size.index(part.left_px, part.top_px + y);
-            let (smooth, around) = (&smooth[start..], &around[start..]);
+            let (smooth, around) = (&smooth[start..], &surroundings[part.left_px..]);
             field.for_blocks(y, part.size.width_px, |block, reading| {
                 let slope = reading.slopes[scale];
                 let values = smooth[block.clone()].iter().zip(&around[block.clone()]);
@@ -85,8 +93,8 @@ fn missing_px(smoothed_px: f32, mpp: Option<MicronsPerPixel>) -> f32 {
 }
 
 /// Haematoxylin of the surroundings.
-fn around(picture: &Picture, smooth: &[f32], surroundings_um: f64) -> Vec<f32> {
-    gaussian_blur_wide(smooth, picture.size, around_px(picture.mpp, surroundings_um))
+fn around(picture: &Picture, smooth: &[f32], surroundings_um: f64) -> WideBlur {
+    WideBlur::of(smooth, picture.size, around_px(picture.mpp, surroundings_um))
 }
 
 fn around_px(mpp: Option<MicronsPerPixel>, surroundings_um: f64) -> f32 {

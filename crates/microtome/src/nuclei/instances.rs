@@ -1,7 +1,7 @@
 //! From a confidence map to separate nuclei: mask, cleaning, markers, watershed.
 
 use super::confidence::ConfidenceMap;
-use microtome_kernels::components::{Connectivity, Extent, areas_px, extents, label_components};
+use microtome_kernels::components::{Connectivity, Piece, Pieces, areas_px, label_components};
 use microtome_kernels::distance::distance_to_background_px;
 use microtome_kernels::gaussian::gaussian_blur_of;
 use microtome_kernels::maxima::h_maxima;
@@ -123,49 +123,52 @@ fn clean(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) ->
 fn separate(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) -> Labels {
     let distance = distance_to_background_px(&mask, size);
     let smooth = gaussian_blur_of(distance, size, scale.length_px(config.marker_smoothing_um) as f32);
-    let mut pieces = label_components(&mask, size, Connectivity::Eight);
+    let pieces = Pieces::of(&mask, size, Connectivity::Eight);
     drop(mask);
     let depth_px = scale.length_px(config.marker_depth_um) as f32;
-    let extents = extents(&pieces);
-    let parted: Vec<(usize, Labels)> = extents
-        .par_iter()
-        .enumerate()
-        .skip(1)
-        .filter_map(|(id, extent)| Some((id, part(&pieces, id as u32, extent.as_ref()?, &smooth, depth_px)?)))
-        .collect();
-    let mut next = pieces.highest_id();
-    for (id, labels) in parted {
-        let Some(extent) = &extents[id] else { continue };
-        let bounds = extent.bounds;
+    let part_of_number = |number: usize| Some((number, part(pieces.piece(number), size, &smooth, depth_px)?));
+    let parted: Vec<(usize, Labels)> =
+        (0..pieces.count()).into_par_iter().filter_map(part_of_number).collect();
+    // Ids go where the distances were.
+    let mut ids: Vec<u32> = smooth.into_iter().map(|_| 0).collect();
+    let mut next = 0;
+    for number in 0..pieces.count() {
+        next += 1;
+        pieces.piece(number).runs.iter().for_each(|run| ids[run.range()].fill(next));
+    }
+    for (number, labels) in parted {
+        let bounds = pieces.piece(number).bounds;
         for (y, row) in labels.ids.chunks_exact(labels.size.width_px).enumerate() {
             let start = size.index(bounds.min_x_px, bounds.min_y_px + y);
-            for (to, from) in pieces.ids[start..].iter_mut().zip(row).filter(|(_, from)| **from > 0) {
+            for (to, from) in ids[start..].iter_mut().zip(row).filter(|(_, from)| **from > 0) {
                 *to = next + from;
             }
         }
         next += labels.highest_id();
     }
-    pieces
+    Labels { size, ids }
 }
 
-/// The nuclei of one piece of the mask, in its bounds; none if it is a single one.
-fn part(pieces: &Labels, id: u32, extent: &Extent, smooth: &[f32], depth_px: f32) -> Option<Labels> {
-    let bounds = extent.bounds;
+/// The nuclei of one piece of the mask of a picture, in its bounds; none if it is a single one.
+fn part(piece: Piece<'_>, picture: Size, smooth: &[f32], depth_px: f32) -> Option<Labels> {
+    let bounds = piece.bounds;
     let size = Size::new(bounds.max_x_px - bounds.min_x_px, bounds.max_y_px - bounds.min_y_px);
-    let (mut mask, mut inside) = (Vec::with_capacity(size.area_px()), Vec::with_capacity(size.area_px()));
-    for y in bounds.min_y_px..bounds.max_y_px {
-        let row = pieces.size.index(bounds.min_x_px, y)..pieces.size.index(bounds.max_x_px, y);
-        mask.extend(pieces.ids[row.clone()].iter().map(|at| *at == id));
-        // Smoothing spreads into the background, where no centre may lie.
-        let heights = pieces.ids[row.clone()].iter().zip(&smooth[row]);
-        inside.extend(heights.map(|(at, height)| if *at == id { *height } else { f32::NEG_INFINITY }));
+    // Smoothing spreads into the background, where no centre may lie.
+    let mut inside = vec![f32::NEG_INFINITY; size.area_px()];
+    for run in piece.runs {
+        let (row, column) = (run.range().start / picture.width_px, run.range().start % picture.width_px);
+        let start = size.index(column - bounds.min_x_px, row - bounds.min_y_px);
+        let at = start..start + run.range().len();
+        inside[at].copy_from_slice(&smooth[run.range()]);
     }
     let markers = h_maxima(&inside, size, depth_px);
     if markers.highest_id() < 2 {
         return None;
     }
-    let elevation: Vec<f32> = inside.iter().map(|d| -d).collect();
-    Some(watershed(&elevation, &markers, &mask, Connectivity::Eight))
+    let mask = inside.iter().map(|height| *height > f32::NEG_INFINITY).collect();
+    let mut elevation = inside;
+    elevation.iter_mut().for_each(|height| *height = -*height);
+    Some(watershed(elevation, markers, mask, Connectivity::Eight))
 }
 
 fn drop_small(labels: &mut Labels, min_area_px: f64) {

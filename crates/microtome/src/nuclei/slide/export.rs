@@ -28,6 +28,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Longer side of the overlay, in pixels, about.
 const OVERLAY_PX: usize = 3000;
+/// Side of the squares of it whose confidence is kept, in pixels: of up to 16 the sum fits into two bytes.
+const CELL_PX: usize = 4;
 /// Areas that are kept for the report's histogram, at most.
 const MOST_AREAS: usize = 100_000;
 /// Nuclei that are written at a time.
@@ -59,10 +61,11 @@ pub struct Overlay {
     pub size: Size,
     /// The slide.
     pub rgb: Vec<u8>,
-    /// Confidence, 0 to 255.
-    pub confidence: Vec<u8>,
-    /// Nuclei, as far as they are seen at this scale.
-    pub labels: Labels,
+    /// Sums of confidence, 0 to 255 each, of squares of [`CELL_PX`].
+    confidence: Vec<u16>,
+    /// Nuclei, as far as they are seen at this scale, each as a number that differs from its neighbours': two bytes do for that,
+    /// where the map is kept through all tiles.
+    marks: Vec<u16>,
     downsample: f64,
 }
 
@@ -166,7 +169,8 @@ impl DoneTiles<'_> {
                 },
             );
             drawn.map_err(|error| error.at(&files.rows))?;
-            before = Some((written.map_err(|error| error.at(&files.rows))?, tile.core));
+            let found = written.map_err(|error| error.at(&files.rows))?;
+            before = maps.is_some().then_some((found, tile.core));
             next = read;
             self.written.store(index + 1, Ordering::Relaxed);
         }
@@ -185,7 +189,7 @@ impl DoneTiles<'_> {
     /// The overlay, and the density over it.
     fn write_pictures(&self, files: &SlideFiles, overlay: &Overlay, density: density::Density) -> Result<()> {
         density.write(&files.density, &overlay.rgb, overlay.size, self.tissue)?;
-        let drawn = draw_outlines(&overlay.rgb, &overlay.labels, 1)?;
+        let drawn = draw_outlines(&overlay.rgb, &overlay.labels(), 1)?;
         let drawn = draw_tissue(drawn, overlay.size, |x, y| {
             let at = |cell: usize| (cell as f64 + 0.5) * overlay.downsample;
             self.tissue.holds(at(x), at(y))
@@ -306,11 +310,32 @@ impl Totals {
     }
 }
 
+/// How many squares an overlay has, across and down.
+fn cells(overlay: Size) -> Size {
+    Size::new(overlay.width_px.div_ceil(CELL_PX), overlay.height_px.div_ceil(CELL_PX))
+}
+
 impl Overlay {
     fn of(overview: Overview) -> Self {
         let Overview { size, rgb, downsample, .. } = overview;
-        let labels = Labels::background(size);
-        Self { size, rgb, confidence: vec![0; size.area_px()], labels, downsample }
+        let (confidence, marks) = (vec![0; cells(size).area_px()], vec![0; size.area_px()]);
+        Self { size, rgb, confidence, marks, downsample }
+    }
+
+    /// The mean confidence of each square, 0 to 255, and how many squares there are.
+    pub fn confidence(&self) -> (Vec<u8>, Size) {
+        let cells = cells(self.size);
+        let length = |cell: usize, of: usize| CELL_PX.min(of - cell * CELL_PX);
+        let mean = |(at, sum): (usize, &u16)| {
+            let [x, y] = [at % cells.width_px, at / cells.width_px];
+            (usize::from(*sum) / (length(x, self.size.width_px) * length(y, self.size.height_px))) as u8
+        };
+        (self.confidence.iter().enumerate().map(mean).collect(), cells)
+    }
+
+    /// The nuclei that are seen, not numbered as elsewhere.
+    pub fn labels(&self) -> Labels {
+        Labels { size: self.size, ids: self.marks.iter().map(|mark| u32::from(*mark)).collect() }
     }
 
     /// Draws what was found in a tile of a level.
@@ -330,7 +355,8 @@ impl Overlay {
                     at(x, core.corner.x_px, core.size.width_px),
                     at(y, core.corner.y_px, core.size.height_px),
                 );
-                self.confidence[self.size.index(x, y)] = found.confidence.get(from).copied().unwrap_or(0);
+                let cell = cells(self.size).index(x / CELL_PX, y / CELL_PX);
+                self.confidence[cell] += found.confidence.get(from).copied().map_or(0, u16::from);
             }
         }
         found.nuclei.iter().for_each(|one| self.draw_nucleus(one, scale));
@@ -339,11 +365,12 @@ impl Overlay {
     fn draw_nucleus(&mut self, one: &Outlined, scale: f64) {
         let bounds = one.nucleus.region.bounds;
         let width_px = bounds.max_x_px - bounds.min_x_px;
+        let mark = (one.nucleus.id % u32::from(u16::MAX)) as u16 + 1;
         for (at, _) in one.mask.iter().enumerate().filter(|(_, is)| **is) {
             let cell = |position: usize| ((position as f64 + 0.5) * scale) as usize;
             let (x, y) = (cell(bounds.min_x_px + at % width_px), cell(bounds.min_y_px + at / width_px));
             if x < self.size.width_px && y < self.size.height_px {
-                self.labels.ids[self.size.index(x, y)] = one.nucleus.id;
+                self.marks[self.size.index(x, y)] = mark;
             }
         }
     }

@@ -13,6 +13,9 @@ use std::path::Path;
 const MARK: &[u8; 8] = b"MTTILE\0\x02";
 /// Largest record that is read.
 const LARGEST: Budget = Budget::of_bytes(1 << 30);
+/// Bytes of a nucleus without its pixels, and of what is said but once: how much room a record takes, about.
+const NUCLEUS_BYTES: usize = 176;
+const REST_BYTES: usize = 1024;
 /// Level of Zstandard: confidence is noise, and more effort does not make it smaller.
 const COMPRESSION: i32 = 1;
 
@@ -21,7 +24,12 @@ const COMPRESSION: i32 = 1;
 /// # Errors
 /// `Io` when the disk refuses.
 pub fn write(path: &Path, key: &str, found: &TileFound) -> Result<()> {
-    let mut bytes = MARK.to_vec();
+    let packed = zstd::bulk::compress(&found.confidence, COMPRESSION)
+        .map_err(|error| Error::io("compressing a confidence map", &error).at(path))?;
+    let of_nuclei = |one: &Outlined| NUCLEUS_BYTES + one.mask.len() / 8;
+    let length = packed.len() + found.nuclei.iter().map(of_nuclei).sum::<usize>() + REST_BYTES;
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend_from_slice(MARK);
     put_bytes(&mut bytes, key.as_bytes());
     put(&mut bytes, found.cut as u64);
     found.fields.iter().for_each(|count| put(&mut bytes, *count as u64));
@@ -30,8 +38,6 @@ pub fn write(path: &Path, key: &str, found: &TileFound) -> Result<()> {
     put_bytes(&mut bytes, reason.as_bytes());
     put(&mut bytes, found.nuclei.len() as u64);
     found.nuclei.iter().for_each(|one| put_nucleus(&mut bytes, one));
-    let packed = zstd::bulk::compress(&found.confidence, COMPRESSION)
-        .map_err(|error| Error::io("compressing a confidence map", &error).at(path))?;
     put(&mut bytes, found.confidence.len() as u64);
     put_bytes(&mut bytes, &packed);
     bytes.extend_from_slice(checksum::sha256_hex(&bytes).as_bytes());

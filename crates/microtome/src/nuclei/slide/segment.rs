@@ -260,10 +260,11 @@ fn picture_done(
     let overlay = &summary.overlay;
     let encode = |png: Vec<u8>| BASE64.encode(png);
     let width_px = thumbnail::WIDTH_PX;
+    let (confidence, cells) = overlay.confidence();
     let thumbnails = [
         encode(thumbnail::thumbnail_png(&overlay.rgb, overlay.size, width_px)?),
-        encode(thumbnail::grey_thumbnail_png(&overlay.confidence, overlay.size, width_px)?),
-        encode(thumbnail::overlay_thumbnail_png(&overlay.rgb, &overlay.labels, width_px)?),
+        encode(thumbnail::grey_thumbnail_png(&confidence, cells, width_px)?),
+        encode(thumbnail::overlay_thumbnail_png(&overlay.rgb, &overlay.labels(), width_px)?),
     ];
     let mut files = vec![
         format!("geojson/{name}.{}", geojson_extension(gzip)),
