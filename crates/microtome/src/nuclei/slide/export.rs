@@ -426,3 +426,35 @@ fn scaled_nucleus(nucleus: &Nucleus, downsample: f64) -> Nucleus {
 pub fn mpp_of_level(mpp: Option<MicronsPerPixel>, plan: &TilePlan) -> Option<MicronsPerPixel> {
     mpp.map(|mpp| mpp.of_level(plan.downsample))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_holds_the_mean_confidence_of_its_squares() {
+        let size = Size::new(10, 7);
+        let rgb = vec![255; 3 * size.area_px()];
+        let mut overlay = Overlay::of(Overview { size, rgb, downsample: 2.0, unreadable: None });
+        // Two tiles of the level that covers 20 x 14 px; its pixels of even place are those that are looked at.
+        let value = |x: usize, y: usize| (x * 11 + y * 7) as u8;
+        for (left, width) in [(0, 12), (12, 8)] {
+            let core = RectangleInLevel { corner: PointInLevel::new(left, 0), size: Size::new(width, 14) };
+            let at = |at: usize| value(left as usize + at % width, at / width);
+            let confidence = (0..core.size.area_px()).map(at).collect();
+            let found =
+                TileFound { nuclei: Vec::new(), confidence, unreadable: None, cut: 0, fields: [0; 2] };
+            overlay.draw(&found, core, 1.0);
+        }
+        let (means, cells) = overlay.confidence();
+        assert_eq!(cells, Size::new(3, 2));
+        let mean = |cell: usize| {
+            let [left, top] = [cell % 3 * CELL_PX, cell / 3 * CELL_PX];
+            let columns = left..10.min(left + CELL_PX);
+            let rows = top..7.min(top + CELL_PX);
+            let of_square = || rows.clone().flat_map(|y| columns.clone().map(move |x| value(2 * x, 2 * y)));
+            (of_square().map(usize::from).sum::<usize>() / of_square().count()) as u8
+        };
+        assert_eq!(means, (0..6).map(mean).collect::<Vec<u8>>());
+    }
+}
