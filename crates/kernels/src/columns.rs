@@ -6,6 +6,7 @@
 /// If a strip has no columns.
 pub(crate) fn strips<T>(values: &mut [T], width_px: usize, strip_px: usize) -> Vec<Vec<&mut [T]>> {
     assert!(strip_px > 0, "a strip has columns");
+    debug_assert!(values.len().is_multiple_of(width_px.max(1)), "rows are whole");
     let rows = values.len() / width_px.max(1);
     let mut strips: Vec<Vec<&mut [T]>> =
         (0..width_px.div_ceil(strip_px)).map(|_| Vec::with_capacity(rows)).collect();

@@ -19,7 +19,7 @@ pub enum Connectivity {
 /// Numbers the connected components of `mask` 1, 2, 3 … in the order in which a row-major scan meets them.
 ///
 /// # Panics
-/// If `mask` does not have `size.area_px()` elements.
+/// If `mask` does not have `size.area_px()` elements, or more than 32 bits count.
 pub fn label_components(mask: &[bool], size: Size, connectivity: Connectivity) -> Labels {
     assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
     let mut labels = Labels::background(size);
@@ -87,7 +87,7 @@ impl Run {
     }
 }
 
-/// The connected components of a mask, each as the runs that it consists of: where there is no label map, none takes memory.
+/// The connected components of a mask, each as the runs that it consists of, so that no label map takes memory.
 #[derive(Clone, Debug)]
 pub struct Pieces {
     size: Size,
@@ -110,7 +110,7 @@ impl Pieces {
     /// The components of `mask`, in the order in which a row-major scan meets them.
     ///
     /// # Panics
-    /// If `mask` does not have `size.area_px()` elements.
+    /// If `mask` does not have `size.area_px()` elements, or more than 32 bits count.
     pub fn of(mask: &[bool], size: Size, connectivity: Connectivity) -> Self {
         assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
         let numbered = ComponentRuns::of(mask, true, size, connectivity);
@@ -134,13 +134,21 @@ impl Pieces {
         self.ends.len()
     }
 
+    /// The runs of the piece with a number, from 0, in the order of the scan.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn runs(&self, number: usize) -> &[Run] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.runs[start..self.ends[number]]
+    }
+
     /// The piece with a number, from 0.
     ///
     /// # Panics
     /// If there are not so many.
     pub fn piece(&self, number: usize) -> Piece<'_> {
-        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let runs = &self.runs[start..self.ends[number]];
+        let runs = self.runs(number);
         let width_px = self.size.width_px;
         let first = |run: &Run| run.range().start % width_px;
         let row = |run: Option<&Run>| run.map_or(0, |run| run.range().start / width_px);

@@ -12,8 +12,11 @@ use std::ops::Range;
 
 /// Columns of a strip of the first pass, at most.
 const STRIP_PX: usize = 1024;
-/// Columns of a strip, at least, where there are threads for more of them: whole cache lines.
+/// Columns of a strip, at least, of however many threads: a few cache lines.
 const NARROWEST_STRIP_PX: usize = 64;
+
+/// Rows up to which `f32` counts every one.
+const MOST_ROWS: usize = 1 << 24;
 
 /// Distance to a background pixel that is not there.
 const NO_BACKGROUND: f32 = f32::INFINITY;
@@ -24,9 +27,10 @@ const NO_BACKGROUND: f32 = f32::INFINITY;
 /// If there is no background at all, the pixels just outside the picture count as background.
 ///
 /// # Panics
-/// If `mask` does not have `size.area_px()` elements.
+/// If `mask` does not have `size.area_px()` elements, or more rows than `f32` counts (2²⁴).
 pub fn distance_to_background_px(mask: &[bool], size: Size) -> Vec<f32> {
     assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
+    assert!(size.height_px <= MOST_ROWS, "{size} pixels are too many rows");
     if mask.iter().all(|&inside| inside) {
         return distance_to_border_px(size);
     }

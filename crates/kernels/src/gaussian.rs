@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 /// Columns of a strip, at most: with the widest kernels in use (400 taps) its rows take half of a second-level cache.
 const STRIP_PX: usize = 256;
-/// Columns of a strip, at least, where there are threads for more of them: whole cache lines.
+/// Columns of a strip, at least, of however many threads: a few cache lines.
 const NARROWEST_STRIP_PX: usize = 64;
 /// Registers of sums that are computed together.
 const TOGETHER: usize = 4;
@@ -77,10 +77,10 @@ pub fn cell_px(sigma_px: f32) -> usize {
 /// # Panics
 /// As [`gaussian_blur`].
 pub fn gaussian_blur_wide(values: &[f32], size: Size, sigma_px: f32) -> Vec<f32> {
-    let blur = match WideBlur::of(values, size, sigma_px) {
-        WideBlur::Whole { values, .. } => return values,
-        blur => blur,
-    };
+    let blur = WideBlur::of(values, size, sigma_px);
+    if let Kind::Whole(values) = blur.kind {
+        return values;
+    }
     let mut blurred = vec![0.0; size.area_px()];
     blurred
         .par_chunks_mut(size.width_px)
@@ -93,14 +93,15 @@ pub fn gaussian_blur_wide(values: &[f32], size: Size, sigma_px: f32) -> Vec<f32>
 /// A wide Gaussian of a picture, computed on means of square cells, and interpolated between their centres where it is asked
 /// for. Cells and interpolation smooth too, by a quarter of the cell's square in variance, which is taken off.
 #[derive(Clone, Debug)]
-pub enum WideBlur {
-    /// Pixel by pixel, where the Gaussian is narrow or the picture small.
-    Whole {
-        /// `[height_px][width_px]`.
-        values: Vec<f32>,
-        /// Columns.
-        width_px: usize,
-    },
+pub struct WideBlur {
+    size: Size,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// Pixel by pixel, `[height_px][width_px]`, where the Gaussian is narrow or the picture small.
+    Whole(Vec<f32>),
     /// On cells.
     Cells {
         /// `[cells down][cells across]`, smoothed.
@@ -124,7 +125,7 @@ impl WideBlur {
         // A cell that the border cuts counts as a whole one, which shows where there are few.
         let is_small = size.width_px.min(size.height_px) < FEWEST_CELLS * cell_px;
         if cell_px == 1 || is_small {
-            return Self::Whole { values: gaussian_blur(values, size, sigma_px), width_px: size.width_px };
+            return Self { size, kind: Kind::Whole(gaussian_blur(values, size, sigma_px)) };
         }
         assert_eq!(values.len(), size.area_px(), "values do not fill {size} pixels");
         let extent = Size::new(size.width_px.div_ceil(cell_px), size.height_px.div_ceil(cell_px));
@@ -132,7 +133,7 @@ impl WideBlur {
         let sigma_cells = ((sigma_px / cell_px as f32).powi(2) - 0.25).sqrt();
         let cells = gaussian_blur_of(means, extent, sigma_cells);
         let columns = (0..size.width_px).map(|x| between(x, cell_px, extent.width_px)).collect();
-        Self::Cells { cells, extent, cell_px, columns }
+        Self { size, kind: Kind::Cells { cells, extent, cell_px, columns } }
     }
 
     /// Row `y`, of the whole width; `line` is room that is used again.
@@ -140,10 +141,10 @@ impl WideBlur {
     /// # Panics
     /// If the row is not there, or `out` is not as wide as the picture.
     pub fn row(&self, y: usize, line: &mut Vec<f32>, out: &mut [f32]) {
-        match self {
-            Self::Whole { values, width_px } => out.copy_from_slice(&values[y * width_px..][..*width_px]),
-            Self::Cells { cells, extent, cell_px, columns } => {
-                assert_eq!(out.len(), columns.len(), "a row is as wide as the picture");
+        assert!(y < self.size.height_px && out.len() == self.size.width_px, "a row of the picture");
+        match &self.kind {
+            Kind::Whole(values) => out.copy_from_slice(&values[self.size.index(0, y)..][..out.len()]),
+            Kind::Cells { cells, extent, cell_px, columns } => {
                 let (above, below, part) = between(y, *cell_px, extent.height_px);
                 let row = |row: usize| &cells[row * extent.width_px..][..extent.width_px];
                 line.clear();

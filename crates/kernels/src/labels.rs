@@ -71,5 +71,9 @@ mod tests {
         assert_eq!(huge.renumber(), 3);
         assert_eq!(huge.ids, [1, 0, 2, 1, 2, 3]);
         assert_eq!(Labels::background(Size::new(0, 0)).renumber(), 0);
+        for highest in [5, 6, 7] {
+            let mut labels = Labels { size: Size::new(3, 2), ids: vec![highest, 0, 2, highest, 2, 0] };
+            assert_eq!((labels.renumber(), labels.ids), (2, vec![1, 0, 2, 1, 2, 0]), "of six pixels");
+        }
     }
 }

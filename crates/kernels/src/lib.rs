@@ -1,13 +1,13 @@
 //! Arithmetic on plain slices: what the methods spend their time in, and nothing else.
 //!
-//! A kernel takes slices and a [`Size`], and gives slices or [`Labels`]; it knows no file, no tensor, no
+//! A kernel takes slices and a [`Size`], or values that it may use up, and gives slices or [`Labels`]; it knows no file, no tensor, no
 //! slide. Rasters are row-major: the pixel at column `x`, row `y` is at `y * width_px + x`. Masks are
 //! `&[bool]`. Every kernel gives the same bytes on any number of threads: work is split by rows or by fixed
 //! blocks, and reductions are added up in a fixed order.
 //!
 //! NaN and empty pictures are answered, not refused. Only a slice that does not fill its [`Size`] stops a
-//! kernel, with a panic, and more pixels than 32 bits count the [`watershed`]: no file that memory is granted for can cause
-//! that, it is a defect in the caller.
+//! kernel, with a panic, and more pixels than 32 bits count those of [`components`] and [`watershed`]: no file that memory is
+//! granted for can cause that, it is a defect in the caller.
 //!
 //! Reading order: [`size`], [`stain`] (colour to haematoxylin), [`threshold`], [`morphology`], [`distance`],
 //! [`components`], [`maxima`], [`watershed`], then what is measured on the result: [`region`], [`contours`],

@@ -62,7 +62,7 @@ pub fn close_disk(mask: &[bool], size: Size, radius_px: usize) -> Vec<bool> {
 /// Adds all holes to the mask: 4-connected background that does not reach the picture's border.
 ///
 /// # Panics
-/// As [`erode_disk`].
+/// As [`erode_disk`]; if there are more pixels than 32 bits count.
 pub fn fill_holes(mask: &[bool], size: Size) -> Vec<bool> {
     fill_small_holes(mask, size, usize::MAX)
 }
@@ -71,7 +71,7 @@ pub fn fill_holes(mask: &[bool], size: Size) -> Vec<bool> {
 /// however small: it may go on outside.
 ///
 /// # Panics
-/// As [`erode_disk`].
+/// As [`erode_disk`]; if there are more pixels than 32 bits count.
 pub fn fill_small_holes(mask: &[bool], size: Size, max_area_px: usize) -> Vec<bool> {
     assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
     let background = ComponentRuns::of(mask, false, size, Connectivity::Four);
@@ -94,7 +94,7 @@ pub fn fill_small_holes(mask: &[bool], size: Size, max_area_px: usize) -> Vec<bo
 /// Takes 8-connected objects of fewer than `min_area_px` pixels out of the mask.
 ///
 /// # Panics
-/// As [`erode_disk`].
+/// As [`erode_disk`]; if there are more pixels than 32 bits count.
 pub fn remove_small(mask: &[bool], size: Size, min_area_px: usize) -> Vec<bool> {
     assert_eq!(mask.len(), size.area_px(), "the mask does not fill {size} pixels");
     let objects = ComponentRuns::of(mask, true, size, Connectivity::Eight);

@@ -16,8 +16,8 @@ use rayon::prelude::*;
 /// As `skimage.segmentation.watershed(elevation, markers, connectivity, mask=mask)`: markers outside the mask
 /// are dropped, pixels that no marker reaches stay 0, and there are no lines between basins. Where two marker
 /// pixels at the same elevation compete, the one earlier in scan order goes first, which scikit-image leaves
-/// to chance. NaN is flooded last. What is given is given up as soon as it is read: floods of large pieces decide how much memory
-/// a slide takes.
+/// to chance. NaN is flooded last. What is given is given up before the flood, the elevation before its ranks are: floods of large pieces
+/// decide how much memory a slide takes.
 ///
 /// # Panics
 /// If `elevation` or `mask` does not have as many elements as `markers` has pixels, or these, with a frame of one, are more than 32 bits count.

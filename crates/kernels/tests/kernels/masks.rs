@@ -169,6 +169,10 @@ fn distances_are_those_to_the_nearest_background_pixel() {
         let mask: Vec<bool> = (0..size.area_px()).map(|_| rng.random_bool(0.97)).collect();
         assert_eq!(distance_to_background_px(&mask, size), naive_distances(&mask, size), "{size}");
     });
+    // Strips of more than one, on one thread as on several.
+    let size = Size::new(1100, 12);
+    let mask: Vec<bool> = (0..size.area_px()).map(|at| at * 7919 % 211 > 0).collect();
+    assert_eq!(distance_to_background_px(&mask, size), naive_distances(&mask, size));
 }
 
 #[test]

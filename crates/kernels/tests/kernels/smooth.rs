@@ -53,6 +53,16 @@ fn wide_rows_are_smoothed_block_by_block() {
 }
 
 #[test]
+fn strips_that_are_higher_than_the_kernel_are_smoothed_like_the_whole() {
+    let size = Size::new(150, 40);
+    let values: Vec<f32> = (0..size.area_px()).map(|at| (at * 7919 % 997) as f32 / 997.0).collect();
+    let blurred = gaussian_blur(&values, size, 2.0);
+    for (got, expected) in blurred.iter().zip(naive_gaussian(&values, size, 2.0)) {
+        assert!((f64::from(*got) - expected).abs() < 2e-6, "{got} {expected}");
+    }
+}
+
+#[test]
 fn wide_smoothing_is_near_the_sum_and_alike_in_windows() {
     for_many_sizes(24, 1, |_, rng| {
         let size = Size::new(rng.random_range(1..200), rng.random_range(1..160));

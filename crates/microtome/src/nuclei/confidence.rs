@@ -37,8 +37,11 @@ impl Part {
     }
 
     /// The values of the part, out of those of a picture of extent `picture`, `each` a pixel; in their place, so that no room
-    /// for both is needed.
+    /// for both is needed, and with the room that those of the picture had.
     pub fn cut<T: Copy>(self, mut values: Vec<T>, picture: Size, each: usize) -> Vec<T> {
+        if self == Self::whole(picture) {
+            return values;
+        }
         let length = each * self.size.width_px;
         for y in 0..self.size.height_px {
             let start = each * picture.index(self.left_px, self.top_px + y);

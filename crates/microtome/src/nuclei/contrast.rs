@@ -19,6 +19,9 @@ const SURROUNDINGS_UM: [f64; 2] = [6.25, 12.5];
 /// Share of the surroundings' haematoxylin that is taken away.
 const SHARE: f32 = 0.5;
 
+/// Rows that a thread does at least: each needs room for a line.
+const ROWS_A_TASK: usize = 16;
+
 /// The local contrast at both scales, of each pixel of a picture; `haematoxylin` is not smoothed yet.
 pub fn contrasts(picture: &Picture, haematoxylin: Vec<f32>, config: &StainConfig) -> [Vec<f32>; 2] {
     let smooth = smooth(picture, haematoxylin, config);
@@ -27,7 +30,7 @@ pub fn contrasts(picture: &Picture, haematoxylin: Vec<f32>, config: &StainConfig
         let width_px = picture.size.width_px.max(1);
         let mut contrast = vec![0.0; smooth.len()];
         let rows = contrast.par_chunks_exact_mut(width_px).zip(smooth.par_chunks_exact(width_px)).enumerate();
-        rows.for_each_init(Vec::new, |line, (y, (contrast, smooth))| {
+        rows.with_min_len(ROWS_A_TASK).for_each_init(Vec::new, |line, (y, (contrast, smooth))| {
             around.row(y, line, contrast);
             contrast.iter_mut().zip(smooth).for_each(|(around, h)| *around = h - SHARE * *around);
         });
@@ -51,7 +54,7 @@ pub fn log_odds(
         let around = around(picture, &smooth, surroundings_um);
         let rows = sum.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
         let room = || (Vec::new(), vec![0.0; picture.size.width_px]);
-        rows.for_each_init(room, |(line, surroundings), (y, sum)| {
+        rows.with_min_len(ROWS_A_TASK).for_each_init(room, |(line, surroundings), (y, sum)| {
             around.row(part.top_px + y, line, surroundings);
             let start = picture.size.index(part.left_px, part.top_px + y);
             let (smooth, around) = (&smooth[start..], &surroundings[part.left_px..]);

@@ -129,12 +129,12 @@ fn separate(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig)
     let part_of_number = |number: usize| Some((number, part(pieces.piece(number), size, &smooth, depth_px)?));
     let parted: Vec<(usize, Labels)> =
         (0..pieces.count()).into_par_iter().filter_map(part_of_number).collect();
-    // Ids go where the distances were.
+    // Ids take the room of the distances: the library collects what it maps in its place.
     let mut ids: Vec<u32> = smooth.into_iter().map(|_| 0).collect();
     let mut next = 0;
     for number in 0..pieces.count() {
         next += 1;
-        pieces.piece(number).runs.iter().for_each(|run| ids[run.range()].fill(next));
+        pieces.runs(number).iter().for_each(|run| ids[run.range()].fill(next));
     }
     for (number, labels) in parted {
         let bounds = pieces.piece(number).bounds;
@@ -165,6 +165,7 @@ fn part(piece: Piece<'_>, picture: Size, smooth: &[f32], depth_px: f32) -> Optio
     if markers.highest_id() < 2 {
         return None;
     }
+    // Heights of the mask are finite.
     let mask = inside.iter().map(|height| *height > f32::NEG_INFINITY).collect();
     let mut elevation = inside;
     elevation.iter_mut().for_each(|height| *height = -*height);

@@ -13,6 +13,7 @@ use crate::export::png::{Samples, write_png};
 use crate::export::{density, file_in};
 use crate::nuclei::inputs::Input;
 use crate::nuclei::measure::Nucleus;
+use crate::report::thumbnail;
 use microtome_kernels::contours::{Polygon, Vertex, outline};
 use microtome_kernels::region::PixelBox;
 use microtome_kernels::{Labels, Size};
@@ -28,8 +29,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Longer side of the overlay, in pixels, about.
 const OVERLAY_PX: usize = 3000;
-/// Side of the squares of it whose confidence is kept, in pixels: of up to 16 the sum fits into two bytes.
-const CELL_PX: usize = 4;
+/// Side of the squares of it whose confidence is kept, in pixels, at most: the sum of so many fits into two bytes.
+const LARGEST_CELL_PX: usize = 16;
 /// Areas that are kept for the report's histogram, at most.
 const MOST_AREAS: usize = 100_000;
 /// Nuclei that are written at a time.
@@ -61,10 +62,12 @@ pub struct Overlay {
     pub size: Size,
     /// The slide.
     pub rgb: Vec<u8>,
-    /// Sums of confidence, 0 to 255 each, of squares of [`CELL_PX`].
+    /// Side of the squares whose confidence is kept, in pixels: about half a pixel of the report's picture.
+    cell_px: usize,
+    /// Sums of confidence, 0 to 255 each, of these squares.
     confidence: Vec<u16>,
-    /// Nuclei, as far as they are seen at this scale, each as a number that differs from its neighbours': two bytes do for that,
-    /// where the map is kept through all tiles.
+    /// Nuclei, as far as they are seen at this scale, each as a number that differs from its neighbours'. The map is kept through
+    /// all tiles, so two bytes have to do: of nuclei that touch where two rows of tiles do, one pair in 65,535 has no line between.
     marks: Vec<u16>,
     downsample: f64,
 }
@@ -310,25 +313,29 @@ impl Totals {
     }
 }
 
-/// How many squares an overlay has, across and down.
-fn cells(overlay: Size) -> Size {
-    Size::new(overlay.width_px.div_ceil(CELL_PX), overlay.height_px.div_ceil(CELL_PX))
-}
-
 impl Overlay {
     fn of(overview: Overview) -> Self {
         let Overview { size, rgb, downsample, .. } = overview;
-        let (confidence, marks) = (vec![0; cells(size).area_px()], vec![0; size.area_px()]);
-        Self { size, rgb, confidence, marks, downsample }
+        let cell_px = (size.width_px / (2 * thumbnail::WIDTH_PX)).clamp(1, LARGEST_CELL_PX);
+        let mut overlay =
+            Self { size, rgb, cell_px, confidence: Vec::new(), marks: vec![0; size.area_px()], downsample };
+        overlay.confidence = vec![0; overlay.cells().area_px()];
+        overlay
+    }
+
+    /// How many squares there are, across and down.
+    fn cells(&self) -> Size {
+        Size::new(self.size.width_px.div_ceil(self.cell_px), self.size.height_px.div_ceil(self.cell_px))
     }
 
     /// The mean confidence of each square, 0 to 255, and how many squares there are.
     pub fn confidence(&self) -> (Vec<u8>, Size) {
-        let cells = cells(self.size);
-        let length = |cell: usize, of: usize| CELL_PX.min(of - cell * CELL_PX);
+        let cells = self.cells();
+        let length = |cell: usize, of: usize| self.cell_px.min(of - cell * self.cell_px);
         let mean = |(at, sum): (usize, &u16)| {
             let [x, y] = [at % cells.width_px, at / cells.width_px];
-            (usize::from(*sum) / (length(x, self.size.width_px) * length(y, self.size.height_px))) as u8
+            let area_px = length(x, self.size.width_px) * length(y, self.size.height_px);
+            ((usize::from(*sum) + area_px / 2) / area_px) as u8
         };
         (self.confidence.iter().enumerate().map(mean).collect(), cells)
     }
@@ -355,7 +362,7 @@ impl Overlay {
                     at(x, core.corner.x_px, core.size.width_px),
                     at(y, core.corner.y_px, core.size.height_px),
                 );
-                let cell = cells(self.size).index(x / CELL_PX, y / CELL_PX);
+                let cell = self.cells().index(x / self.cell_px, y / self.cell_px);
                 self.confidence[cell] += found.confidence.get(from).copied().map_or(0, u16::from);
             }
         }
@@ -436,6 +443,9 @@ mod tests {
         let size = Size::new(10, 7);
         let rgb = vec![255; 3 * size.area_px()];
         let mut overlay = Overlay::of(Overview { size, rgb, downsample: 2.0, unreadable: None });
+        assert_eq!(overlay.cell_px, 1, "a small one is kept whole");
+        overlay.cell_px = 4;
+        overlay.confidence = vec![0; overlay.cells().area_px()];
         // Two tiles of the level that covers 20 x 14 px; its pixels of even place are those that are looked at.
         let value = |x: usize, y: usize| (x * 11 + y * 7) as u8;
         for (left, width) in [(0, 12), (12, 8)] {
@@ -449,11 +459,11 @@ mod tests {
         let (means, cells) = overlay.confidence();
         assert_eq!(cells, Size::new(3, 2));
         let mean = |cell: usize| {
-            let [left, top] = [cell % 3 * CELL_PX, cell / 3 * CELL_PX];
-            let columns = left..10.min(left + CELL_PX);
-            let rows = top..7.min(top + CELL_PX);
+            let [left, top] = [cell % 3 * 4, cell / 3 * 4];
+            let (columns, rows) = (left..10.min(left + 4), top..7.min(top + 4));
             let of_square = || rows.clone().flat_map(|y| columns.clone().map(move |x| value(2 * x, 2 * y)));
-            (of_square().map(usize::from).sum::<usize>() / of_square().count()) as u8
+            let (sum, count) = (of_square().map(usize::from).sum::<usize>(), of_square().count());
+            (sum as f64 / count as f64).round() as u8
         };
         assert_eq!(means, (0..6).map(mean).collect::<Vec<u8>>());
     }
