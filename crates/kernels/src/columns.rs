@@ -1,5 +1,13 @@
 //! A picture in strips of columns: what goes down the columns works in each on its own, in place.
 
+/// Columns of a strip, at least, of however many threads: a few cache lines.
+const NARROWEST_STRIP_PX: usize = 64;
+
+/// How wide strips are that all threads have one of, but no wider than `widest_px`.
+pub(crate) fn strip_px(width_px: usize, widest_px: usize) -> usize {
+    width_px.div_ceil(rayon::current_num_threads()).next_multiple_of(NARROWEST_STRIP_PX).min(widest_px)
+}
+
 /// The rows of each strip of `strip_px` columns, the last of which may be narrower: strips by rows by columns.
 ///
 /// # Panics

@@ -6,14 +6,12 @@
 //! place of the result: `f32` counts rows exactly up to 2²⁴, and a run's parabolas are known before it is overwritten.
 
 use crate::Size;
-use crate::columns::strips;
+use crate::columns::{strip_px, strips};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Columns of a strip of the first pass, at most.
 const STRIP_PX: usize = 1024;
-/// Columns of a strip, at least, of however many threads: a few cache lines.
-const NARROWEST_STRIP_PX: usize = 64;
 
 /// Rows up to which `f32` counts every one.
 const MOST_ROWS: usize = 1 << 24;
@@ -67,8 +65,7 @@ fn distance_to_border_px(size: Size) -> Vec<f32> {
 
 /// Distance of each pixel to the nearest background pixel of its column.
 fn column_distances(mask: &[bool], size: Size, distances_px: &mut [f32]) {
-    let strip_px = size.width_px.div_ceil(rayon::current_num_threads()).next_multiple_of(NARROWEST_STRIP_PX);
-    let strip_px = strip_px.min(STRIP_PX);
+    let strip_px = strip_px(size.width_px, STRIP_PX);
     let strips = strips(distances_px, size.width_px, strip_px);
     strips.into_par_iter().enumerate().for_each(|(index, mut strip)| {
         let width_px = strip[0].len();

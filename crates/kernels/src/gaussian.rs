@@ -9,14 +9,12 @@
 #![allow(unsafe_code)] // Vector registers are read and written through pointers; the kernel argues its bounds.
 
 use crate::Size;
-use crate::columns::strips;
+use crate::columns::{strip_px, strips};
 use crate::network::vector::{Path, Vector, run_on};
 use rayon::prelude::*;
 
 /// Columns of a strip, at most: with the widest kernels in use (400 taps) its rows take half of a second-level cache.
 const STRIP_PX: usize = 256;
-/// Columns of a strip, at least, of however many threads: a few cache lines.
-const NARROWEST_STRIP_PX: usize = 64;
 /// Registers of sums that are computed together.
 const TOGETHER: usize = 4;
 
@@ -219,8 +217,7 @@ fn blur_rows(values: &mut [f32], width_px: usize, half: &[f32]) {
 
 fn blur_columns(values: &mut [f32], size: Size, half: &[f32]) {
     let rows = reflected(size.height_px, half.len() - 1);
-    let strip_px = size.width_px.div_ceil(rayon::current_num_threads()).next_multiple_of(NARROWEST_STRIP_PX);
-    let strips = strips(values, size.width_px, strip_px.min(STRIP_PX));
+    let strips = strips(values, size.width_px, strip_px(size.width_px, STRIP_PX));
     strips.into_par_iter().for_each(|strip| blur_strip(strip, &rows, half));
 }
 
