@@ -147,14 +147,8 @@ pub fn macenko(rgb: &[u8], settings: MacenkoSettings) -> Option<StainMatrix> {
     }
     let (mean, covariance) = mean_and_covariance(&densities);
     let [along, across] = stain_plane(mean, covariance)?;
-    let angle = |density: &[f32; 3]| {
-        let density = density.map(f64::from);
-        dot(density, across).atan2(dot(density, along))
-    };
-    let mut angles: Vec<f64> = densities.par_iter().map(angle).collect();
     let percentile = f64::from(settings.percentile).clamp(0.0, 50.0);
-    let low = quantile(&mut angles, percentile / 100.0);
-    let high = quantile(&mut angles, 1.0 - percentile / 100.0);
+    let (low, high) = angles_at(&densities, [along, across], percentile / 100.0);
     stains_at_angles(low, high, along, across)
 }
 
@@ -216,11 +210,34 @@ fn stains_at_angles(low: f64, high: f64, along: [f64; 3], across: [f64; 3]) -> O
     (high - low > SMALLEST_ANGLE).then(|| StainMatrix::from_two(haematoxylin, eosin))
 }
 
-/// The value at a fraction of the sorted order, interpolated linearly between neighbours; reorders `values`.
-fn quantile(values: &mut [f64], fraction: f64) -> f64 {
+/// The angles from `along` towards `across` below which, and above which, a fraction of the densities lie.
+///
+/// Where all lie less than a right angle away, which they do unless colours are odd, tangents have the same order and are
+/// cheap: only those two are made angles.
+fn angles_at(densities: &[[f32; 3]], [along, across]: [[f64; 3]; 2], fraction: f64) -> (f64, f64) {
+    let place = |density: &[f32; 3]| {
+        let density = density.map(f64::from);
+        (dot(density, along), dot(density, across))
+    };
+    let is_near =
+        densities.par_chunks(BLOCK_PX).all(|block| block.iter().all(|density| place(density).0 > 0.0));
+    let of_each = |angle: fn((f64, f64)) -> f64| -> Vec<f64> {
+        densities.par_iter().with_min_len(BLOCK_PX).map(|density| angle(place(density))).collect()
+    };
+    let (mut values, to_angle): (Vec<f64>, fn(f64) -> f64) = match is_near {
+        true => (of_each(|(x, y)| y / x), f64::atan),
+        false => (of_each(|(x, y)| y.atan2(x)), |angle| angle),
+    };
+    [fraction, 1.0 - fraction].map(|fraction| quantile(&mut values, fraction, to_angle)).into()
+}
+
+/// The value at a fraction of the sorted order, interpolated linearly between what `of` makes of its neighbours; reorders
+/// `values`. `of` keeps their order.
+fn quantile(values: &mut [f64], fraction: f64, of: fn(f64) -> f64) -> f64 {
     let rank = fraction * (values.len() - 1) as f64;
     let (_, &mut low, above) = values.select_nth_unstable_by(rank as usize, f64::total_cmp);
     let next = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
+    let (low, next) = (of(low), of(next));
     low + (next - low) * rank.fract()
 }
 
@@ -295,8 +312,9 @@ mod tests {
 
     #[test]
     fn quantiles_interpolate() {
-        assert_eq!(quantile(&mut [4.0, 1.0, 3.0, 2.0], 0.5), 2.5);
-        assert_eq!(quantile(&mut [7.0], 0.99), 7.0);
-        assert_eq!(quantile(&mut [2.0, 1.0], 1.0), 2.0);
+        assert_eq!(quantile(&mut [4.0, 1.0, 3.0, 2.0], 0.5, |value| value), 2.5);
+        assert_eq!(quantile(&mut [7.0], 0.99, |value| value), 7.0);
+        assert_eq!(quantile(&mut [2.0, 1.0], 1.0, |value| value), 2.0);
+        assert_eq!(quantile(&mut [4.0, 1.0, 3.0, 2.0], 0.5, |value| value * value), 6.5);
     }
 }

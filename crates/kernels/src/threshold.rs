@@ -90,11 +90,22 @@ pub fn separability(values: &[f32], threshold: f32) -> f64 {
 
 /// Number and sum of the finite values that are not above a threshold, and of those that are.
 pub fn sides(values: &[f32], threshold: f32) -> [(f64, f64); 2] {
-    [false, true].map(|above| {
-        let is_on_side = |value: f64| (value > f64::from(threshold)) == above;
-        let count = sums_of_blocks(values, |value| f64::from(u8::from(is_on_side(value))));
-        let sum = sums_of_blocks(values, |value| if is_on_side(value) { value } else { 0.0 });
-        (count.iter().sum(), sum.iter().sum())
+    let sums_of_block = |block: &[f32]| {
+        let (mut counts, mut sums) = ([0u64; 2], [0.0; 2]);
+        for value in block.iter().filter(|value| value.is_finite()) {
+            let (is_above, value) = (*value > threshold, f64::from(*value));
+            counts[0] += u64::from(!is_above);
+            counts[1] += u64::from(is_above);
+            // Both, without a branch: which side a pixel is on cannot be foreseen.
+            sums[0] += if is_above { 0.0 } else { value };
+            sums[1] += if is_above { value } else { 0.0 };
+        }
+        (counts, sums)
+    };
+    let blocks: Vec<_> = values.par_chunks(BLOCK).map(sums_of_block).collect();
+    [0, 1].map(|side| {
+        let count: u64 = blocks.iter().map(|(counts, _)| counts[side]).sum();
+        (count as f64, blocks.iter().map(|(_, sums)| sums[side]).sum())
     })
 }
 
