@@ -24,8 +24,12 @@ pub fn write_confidence(folder: &Path, name: &str, size: Size, confidence: &[f32
 
 /// One byte a pixel: 0 to 1 becomes 0 to 255, rounded to nearest; what is not a number becomes 0.
 pub fn confidence_grey(confidence: &[f32]) -> Vec<u8> {
-    // A float that is converted to an integer saturates, and NaN becomes 0.
-    confidence.iter().map(|&value| (value * 255.0).round() as u8).collect()
+    let grey = |value: f32| {
+        // A float that is converted to an integer saturates, and NaN becomes 0. `round` would be a call for each pixel.
+        let whole = value as u8;
+        whole.saturating_add(u8::from(value - f32::from(whole) >= 0.5))
+    };
+    confidence.iter().map(|&value| grey(value * 255.0)).collect()
 }
 
 #[cfg(test)]
@@ -35,6 +39,11 @@ mod tests {
     #[test]
     fn grey_values_are_confidences_in_255ths() {
         let folder = tempfile::tempdir().unwrap();
+        for value in (-20..1100).map(|i| i as f32 / 1020.0) {
+            let rounded = (value * 255.0).round() as u8;
+            let below = f32::from_bits(value.to_bits().saturating_sub(1));
+            assert_eq!(confidence_grey(&[value, below]), [rounded, (below * 255.0).round() as u8], "{value}");
+        }
         let confidence = [0.0, 1.0, 0.5, -3.0, 9.0, f32::NAN];
         let path = write_confidence(folder.path(), "map", Size::new(3, 2), &confidence).unwrap();
         assert_eq!(image::open(path).unwrap().into_luma8().into_raw(), [0, 255, 128, 0, 255, 0]);

@@ -58,16 +58,18 @@ pub const TISSUE: [u8; 3] = [0, 90, 255];
 
 /// The picture with a line around the tissue, on its outside; `is_tissue` is asked for columns and rows.
 pub fn draw_tissue(mut rgb: Vec<u8>, size: Size, is_tissue: impl Fn(usize, usize) -> bool) -> Vec<u8> {
+    let mut above: Vec<bool> = Vec::new();
     for y in 0..size.height_px {
-        for x in 0..size.width_px {
-            let before = [(x.checked_sub(1), Some(y)), (Some(x), y.checked_sub(1))];
-            let before = before.into_iter().filter_map(|(x, y)| x.zip(y));
-            let here = is_tissue(x, y);
-            for (other_x, other_y) in before.filter(|(x, y)| is_tissue(*x, *y) != here) {
-                let at = if here { size.index(other_x, other_y) } else { size.index(x, y) };
+        let row: Vec<bool> = (0..size.width_px).map(|x| is_tissue(x, y)).collect();
+        for (x, &here) in row.iter().enumerate() {
+            let left = x.checked_sub(1).map(|left| (row[left], size.index(left, y)));
+            let up = above.get(x).map(|above| (*above, size.index(x, y - 1)));
+            for (_, other) in left.into_iter().chain(up).filter(|(other, _)| *other != here) {
+                let at = if here { other } else { size.index(x, y) };
                 rgb[3 * at..3 * at + 3].copy_from_slice(&TISSUE);
             }
         }
+        above = row;
     }
     rgb
 }

@@ -23,6 +23,9 @@ const MARK: &[u8; 8] = b"MTBAND\0\x01";
 const LARGEST: Budget = Budget::of_bytes(1 << 30);
 /// Level of Zstandard.
 const COMPRESSION: i32 = 1;
+/// What tiles hand to the right is taken from memory if no more of it lies there, and from disk else: towards the end of a
+/// run tiles are done across many rows.
+const MOST_IN_MEMORY: usize = 4;
 /// What stands for a confidence of 1.
 const ONE: f32 = 65_535.0;
 
@@ -57,7 +60,7 @@ pub struct Bands<'a> {
     /// The tiles, and the file of what each hands on.
     files: BTreeMap<Place, PathBuf>,
     /// What tiles of this run have handed on: to the right until it is taken, below until it is taken or on disk. What
-    /// is not here is on disk.
+    /// is not here is on disk: see [`MOST_IN_MEMORY`].
     in_memory: Mutex<BTreeMap<(Place, Direction), Option<Band>>>,
     /// Identifies the run.
     key: &'a str,
@@ -130,7 +133,11 @@ impl<'a> Bands<'a> {
         let place = self.place(core);
         let path = self.files.get(&place).ok_or_else(|| Error::bug("a tile that is not of the plan"))?;
         write(path, self.key, handed)?;
-        self.lock().remove(&(place, Direction::Below));
+        let mut in_memory = self.lock();
+        in_memory.remove(&(place, Direction::Below));
+        if in_memory.keys().filter(|(_, direction)| *direction == Direction::Right).count() > MOST_IN_MEMORY {
+            in_memory.remove(&(place, Direction::Right));
+        }
         Ok(())
     }
 
@@ -206,7 +213,7 @@ impl Band {
         for y in 0..rectangle.size.height_px {
             let start = start_in(rectangle, origin, map.size, y);
             let row = &map.values[start..start + rectangle.size.width_px];
-            values.extend(row.iter().map(|value| (value * ONE).round() as u16));
+            values.extend(row.iter().map(|value| rounded(value * ONE)));
         }
         Self { rectangle, values }
     }
@@ -219,6 +226,12 @@ impl Band {
             places.zip(row).for_each(|(place, value)| *place = f32::from(*value) / ONE);
         }
     }
+}
+
+/// The nearest whole number, halves up. Unlike [`f32::round`] many at a time, without a call.
+fn rounded(value: f32) -> u16 {
+    let whole = value as u16;
+    whole + u16::from(value - f32::from(whole) >= 0.5)
 }
 
 /// Whether what a tile hands on is on disk.

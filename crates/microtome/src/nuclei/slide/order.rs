@@ -8,10 +8,20 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Deals out tiles: the first, in the order of the plan, that waits for no other. What a tile needs lies in the tile to its
 /// left and in the one above, so that rows are worked on at a time, each a step behind the one above it.
+///
+/// Towards the end that order would leave a row of tiles that wait for each other, one after the other, to one thread, while
+/// the others have nothing to do. So once the longest way through what is left, from tile to waiting tile, is long for as
+/// much work as there is, the tile at its beginning comes first.
 #[derive(Debug)]
 pub struct Front {
     /// For each tile of the plan, those that hand something on to it.
     before: Vec<[Option<usize>; 2]>,
+    /// For each, the pixels of the longest way from it to the end.
+    way_px: Vec<usize>,
+    /// Its own.
+    own_px: Vec<usize>,
+    /// How many times the way's pixels what is left must be for the order of the plan.
+    much: usize,
     state: Mutex<FrontState>,
     changed: Condvar,
 }
@@ -19,9 +29,14 @@ pub struct Front {
 #[derive(Debug)]
 struct FrontState {
     todo: Vec<usize>,
+    todo_px: usize,
     has_handed_on: Vec<bool>,
     is_over: bool,
 }
+
+/// In the order of the plan what is left must be this many times what threads do while one goes the longest way: what keeps
+/// all of them busy at the end must be begun early enough.
+const AHEAD: usize = 2;
 
 /// Column and row of each tile of a plan.
 fn places(plan: &TilePlan) -> impl Iterator<Item = (i64, i64)> {
@@ -30,29 +45,55 @@ fn places(plan: &TilePlan) -> impl Iterator<Item = (i64, i64)> {
 }
 
 impl Front {
-    /// The tiles `todo` of a plan; the others have handed on what they had.
-    pub fn of(plan: &TilePlan, todo: &[usize]) -> Self {
+    /// The tiles `todo` of a plan, for so many threads; the others have handed on what they had.
+    pub fn of(plan: &TilePlan, todo: &[usize], threads: usize) -> Self {
         let index_at: BTreeMap<(i64, i64), usize> = places(plan).zip(0..).collect();
         let tile_at = |place: (i64, i64)| index_at.get(&place).copied();
-        let before = places(plan).map(|(x, y)| [tile_at((x - 1, y)), tile_at((x, y - 1))]).collect();
+        let before: Vec<[Option<usize>; 2]> =
+            places(plan).map(|(x, y)| [tile_at((x - 1, y)), tile_at((x, y - 1))]).collect();
         let mut has_handed_on = vec![true; plan.tiles.len()];
-        todo.iter().for_each(|index| has_handed_on[*index] = false);
-        let state = FrontState { todo: todo.to_vec(), has_handed_on, is_over: false };
-        Self { before, state: Mutex::new(state), changed: Condvar::new() }
+        let mut own_px = vec![0; plan.tiles.len()];
+        for index in todo {
+            has_handed_on[*index] = false;
+            own_px[*index] = plan.tiles[*index].core.size.area_px();
+        }
+        let mut way_px = own_px.clone();
+        // Those that wait come after those that they wait for.
+        for (index, before) in before.iter().enumerate().rev() {
+            for one in before.iter().flatten() {
+                way_px[*one] = way_px[*one].max(own_px[*one] + way_px[index]);
+            }
+        }
+        let todo_px = own_px.iter().sum();
+        let state = FrontState { todo: todo.to_vec(), todo_px, has_handed_on, is_over: false };
+        let much = AHEAD * threads;
+        Self { before, way_px, own_px, much, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// The next tile, once there is one; none when all were dealt out, or it is over.
     pub fn next(&self) -> Option<Dealt<'_>> {
         let mut state = self.lock();
         while !state.is_over && !state.todo.is_empty() {
-            let waits =
-                |index: &usize| self.before[*index].iter().flatten().any(|one| !state.has_handed_on[*one]);
-            match state.todo.iter().position(|index| !waits(index)) {
-                Some(place) => return Some(Dealt { index: state.todo.remove(place), front: self }),
+            match self.place_of_next(&state) {
+                Some(place) => {
+                    let index = state.todo.remove(place);
+                    state.todo_px -= self.own_px[index];
+                    return Some(Dealt { index, front: self });
+                }
                 None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
         None
+    }
+
+    /// Which of the tiles that are left comes next; none if all wait.
+    fn place_of_next(&self, state: &FrontState) -> Option<usize> {
+        let waits = |index: usize| self.before[index].iter().flatten().any(|one| !state.has_handed_on[*one]);
+        let can_begin = || state.todo.iter().enumerate().filter(|(_, index)| !waits(**index));
+        let (first, _) = can_begin().next()?;
+        // Of equally long ways the first.
+        let (longest, index) = can_begin().rev().max_by_key(|(_, index)| self.way_px[**index])?;
+        Some(if self.way_px[*index] * self.much >= state.todo_px { longest } else { first })
     }
 
     /// How many tiles can be worked on at a time, at least, if all of the plan are to be done: of those that wait for equally
@@ -194,7 +235,7 @@ mod tests {
         let there: Vec<usize> = (0..35).filter(|index| ![9, 10, 17].contains(index)).collect();
         let plan = plan(there.iter().copied());
         let todo: Vec<usize> = (0..there.len()).filter(|index| ![0, 3, 20].contains(index)).collect();
-        let front = Front::of(&plan, &todo);
+        let front = Front::of(&plan, &todo, 4);
         let begun = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -219,10 +260,39 @@ mod tests {
         assert_eq!(begun, todo);
     }
 
+    /// The places of all tiles in the order in which one thread is given them.
+    fn order(plan: &TilePlan, threads: usize) -> Vec<usize> {
+        let todo: Vec<usize> = (0..plan.tiles.len()).collect();
+        let front = Front::of(plan, &todo, threads);
+        let mut order = Vec::new();
+        while let Some(dealt) = front.next() {
+            order.push(dealt.index);
+            dealt.hand_on();
+        }
+        order
+    }
+
+    #[test]
+    fn rows_are_done_in_turn_until_the_longest_way_is_long_for_what_is_left() {
+        // Five rows of seven; the longest way is of eleven tiles. Two threads, twice ahead: at once across rows.
+        let across = order(&plan(0..35), 2);
+        assert_eq!(
+            across[..6],
+            [0, 1, 7, 2, 8, 14],
+            "the beginning of the longest way, and of equal ways the first"
+        );
+        // One thread, twice ahead: when 18 tiles are left, the longest way is of eight, and when 14 are, of seven.
+        let rows = order(&plan(0..35), 1);
+        assert_eq!(rows[..14], (0..14).collect::<Vec<_>>());
+        let mut all = rows;
+        all.sort_unstable();
+        assert_eq!(all, (0..35).collect::<Vec<_>>());
+    }
+
     #[test]
     fn who_waits_is_told_that_it_is_over() {
         let plan = plan(0..2);
-        let front = Front::of(&plan, &[0, 1]);
+        let front = Front::of(&plan, &[0, 1], 2);
         let first = front.next().unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| front.next().is_none());
@@ -238,7 +308,7 @@ mod tests {
     #[test]
     fn a_tile_that_fails_ends_the_work_of_those_that_wait_for_it() {
         let plan = plan(0..2);
-        let front = Front::of(&plan, &[0, 1]);
+        let front = Front::of(&plan, &[0, 1], 2);
         std::thread::scope(|scope| {
             let failing = scope.spawn(|| {
                 let _first = front.next().unwrap();
@@ -252,7 +322,7 @@ mod tests {
 
     #[test]
     fn as_many_tiles_are_worked_on_as_do_not_wait_for_each_other() {
-        let width = |plan: TilePlan| Front::of(&plan, &[]).width();
+        let width = |plan: TilePlan| Front::of(&plan, &[], 2).width();
         assert_eq!([plan(0..7), plan(0..35), plan(0..0)].map(width), [1, 5, 0]);
         assert_eq!(width(plan([0, 2, 4, 6, 20].into_iter())), 5, "apart from each other");
     }

@@ -180,8 +180,9 @@ fn do_tiles(
     let failed: Mutex<Option<Error>> = Mutex::new(None);
     let pixels = AtomicUsize::new(0);
     let started = Instant::now();
-    let front = Front::of(plan, todo);
-    let crews = Crews::of(system::threads(), fit_in_memory(plan.core_px, context), front.width());
+    let threads = system::threads();
+    let front = Front::of(plan, todo, threads);
+    let crews = Crews::of(threads, fit_in_memory(plan.core_px, context), front.width());
     let pools: Result<Vec<ThreadPool>> = (0..crews.count.min(todo.len())).map(|_| crews.pool()).collect();
     let pools = pools?;
     context.progress().begin(&format!("segmenting {name}"), todo.len());
