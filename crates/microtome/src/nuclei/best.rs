@@ -5,6 +5,7 @@
 //! sees stain concentrations normalised for each picture, or place of a slide, not colours, so that what it learned on one
 //! scanner holds on another.
 
+use super::cells::Cells;
 use super::confidence::{ConfidenceMap, Part, SUREST};
 use super::config::ConfigFile;
 use super::contrast::{self, contrasts, log_odds};
@@ -15,6 +16,7 @@ use super::reading::{BLOCK_PX, Field, Reading};
 use super::stain::{Slope, StainCalibration, StainConfig, pooled};
 use super::teaching::{CheckpointFolder, Keep, teach};
 use crate::context::Context;
+use microtome_kernels::Size;
 use microtome_kernels::stain::concentration;
 use microtome_nets::confidence::REACH_PX as NETWORK_REACH_PX;
 use microtome_nets::inference::FoldedNetwork;
@@ -35,6 +37,8 @@ pub struct BestConfig {
     pub rounds: usize,
     /// Training steps a round.
     pub steps: usize,
+    /// How finely the network sees, in µm per pixel; pictures that are finer are shrunk to about that for it.
+    pub network_mpp: f64,
     /// The first teacher.
     pub stain: StainConfig,
     /// How what was found is made the next target.
@@ -75,12 +79,14 @@ impl Values {
         let stain = StainCalibration::of(samples, config);
         let of_stain = |which| move |sample: &Picture| concentration(&sample.rgb, &stain.matrix, which);
         let concentrations = [pooled(samples, of_stain(0)), pooled(samples, of_stain(1))];
-        let of_sample =
-            |sample: &Picture| contrasts(sample, concentration(&sample.rgb, &stain.matrix, 0), config);
+        let of_sample = |sample: &Picture| contrasts(sample, of_stain(0)(sample), config);
         let of_samples: Vec<[Vec<f32>; 2]> = samples.par_iter().map(of_sample).collect();
-        let contrast = [0, 1].map(|scale: usize| {
-            of_samples.iter().map(|both| both[scale].as_slice()).collect::<Vec<_>>().concat()
-        });
+        let contrast = match <[_; 1]>::try_from(of_samples) {
+            Ok([only]) => only,
+            Err(several) => [0, 1].map(|scale: usize| {
+                several.iter().map(|both| both[scale].as_slice()).collect::<Vec<_>>().concat()
+            }),
+        };
         Self { stain, contrast, concentrations }
     }
 
@@ -140,15 +146,15 @@ impl BestCalibration {
 
     /// How sure the stain's local contrast and the network, which gives log-odds, are together, at each pixel of a part
     /// of a picture.
-    pub fn confidence(&self, network: &FoldedNetwork, picture: &Picture, part: Part) -> ConfidenceMap {
-        let seen = part.with_border(NETWORK_REACH_PX, picture.size);
-        let learned = network.maps(&self.normalised(picture, seen), seen.size);
-        let inner = part.within(seen);
+    pub fn confidence(&self, learned: &Learned, picture: &Picture, part: Part) -> ConfidenceMap {
+        let cells = learned.cells(picture.mpp);
+        let seen = cells.whole(part.with_border(learned_reach_px(cells), picture.size), picture.size);
+        let shrunk = cells.means(self.normalised(picture, seen), seen.size, 3);
+        let maps = learned.network.maps(&shrunk, cells.count(seen.size));
+        drop(shrunk);
         let mut log_odds = self.of_contrast(picture, part);
-        let rows = log_odds.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
-        rows.for_each(|(y, row)| {
-            let start = seen.size.index(inner.left_px, inner.top_px + y);
-            for (mean, learned) in row.iter_mut().zip(&learned[start..]) {
+        cells.interpolate((&maps, seen), part, &mut log_odds, |mean, learned| {
+            for (mean, learned) in mean.iter_mut().zip(learned) {
                 let learned = learned.clamp(-SUREST, SUREST);
                 *mean = (1.0 - NETWORK_SHARE) * *mean + NETWORK_SHARE * learned;
             }
@@ -191,9 +197,54 @@ impl BestCalibration {
     }
 }
 
-/// How far around a place the method looks, in pixels, in a picture of resolution `mpp`.
-pub fn reach_px(config: &StainConfig, mpp: Option<MicronsPerPixel>) -> usize {
-    contrast::reach_px(config, mpp).max(NETWORK_REACH_PX)
+/// A network, and how finely it sees.
+pub struct Learned {
+    network: FoldedNetwork,
+    /// Side of its cells, in µm.
+    cell_um: f64,
+    stain: StainConfig,
+}
+
+impl Learned {
+    /// The network of given weights, trained with the values of `config`.
+    ///
+    /// # Errors
+    /// `Input` when the weights are of another architecture.
+    pub fn of(weights: &Weights, config: &BestConfig) -> Result<Self> {
+        let network = FoldedNetwork::of_log_odds(weights, config.training.epsilon)?;
+        Ok(Self { network, cell_um: config.network_mpp, stain: config.stain })
+    }
+
+    /// Output channels of the network.
+    pub fn channels(&self) -> usize {
+        self.network.channels()
+    }
+
+    fn cells(&self, mpp: Option<MicronsPerPixel>) -> Cells {
+        Cells::about(self.cell_um, mpp)
+    }
+
+    /// How far around a place the method looks, in pixels, in a picture of resolution `mpp`.
+    pub fn reach_px(&self, mpp: Option<MicronsPerPixel>) -> usize {
+        contrast::reach_px(&self.stain, mpp).max(learned_reach_px(self.cells(mpp)))
+    }
+
+    /// What the corners of windows must be multiples of, for windows to give what the whole gives, in pixels.
+    pub fn grid_px(&self, mpp: Option<MicronsPerPixel>) -> usize {
+        least_common_multiple(contrast::grid_px(mpp), self.cells(mpp).side_px())
+    }
+}
+
+/// How far around a place the network looks, in pixels: from the cells on both sides of it.
+fn learned_reach_px(cells: Cells) -> usize {
+    match cells.side_px() {
+        1 => NETWORK_REACH_PX,
+        side_px => (NETWORK_REACH_PX + 2) * side_px,
+    }
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    (1..=b).map(|factor| factor * a).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a * b)
 }
 
 /// Haematoxylin's high end, which becomes 1: this share of the pixels lies below.
@@ -212,6 +263,8 @@ fn high_end(values: &[f32]) -> f32 {
 
 /// What a round teaches about one picture.
 struct Lesson {
+    /// Extent of all of it, in cells.
+    size: Size,
     seen: Vec<u8>,
     probability: Vec<u8>,
     weight: Vec<u8>,
@@ -241,7 +294,7 @@ pub fn learn(
     for round in 0..best.rounds {
         let lessons = lessons(pictures, &calibrations, &best, taught.as_ref())?;
         context.check_cancelled()?;
-        let seen: Vec<TrainingPicture<'_>> = pictures.iter().zip(&lessons).map(training_picture).collect();
+        let seen: Vec<TrainingPicture<'_>> = lessons.iter().map(training_picture).collect();
         let objective = Objective::SoftTarget(training.clone());
         let keep = Keep::Newest { every: training.epochs.div_ceil(8) };
         let stage =
@@ -282,7 +335,8 @@ fn check_converged(curve: &[Step]) -> Result<()> {
 /// Crop, repeats and epochs that suit the pictures: crops as large as asked for, or as the largest picture allows; an
 /// epoch of at least one full batch; as many epochs as the steps need.
 fn fit(best: &BestConfig, pictures: &[Picture]) -> Result<SoftTargetConfig> {
-    let sides = pictures.iter().map(|picture| picture.size.width_px.min(picture.size.height_px));
+    let in_cells = |picture: &Picture| Cells::about(best.network_mpp, picture.mpp).count(picture.size);
+    let sides = pictures.iter().map(in_cells).map(|size| size.width_px.min(size.height_px));
     let crop_px = sides.clone().max().unwrap_or(0).min(best.training.crop_px);
     let usable = sides.filter(|side| *side >= crop_px).count();
     if usable == 0 || crop_px == 0 {
@@ -300,32 +354,35 @@ fn lessons(
     best: &BestConfig,
     taught: Option<&Weights>,
 ) -> Result<Vec<Lesson>> {
-    let network = taught.map(|weights| FoldedNetwork::of_log_odds(weights, 0.0)).transpose()?;
+    let learned = taught.map(|weights| Learned::of(weights, best)).transpose()?;
     let each = pictures.par_iter().zip(calibrations);
-    Ok(each.map(|(picture, calibration)| lesson(picture, calibration, best, network.as_ref())).collect())
+    Ok(each.map(|(picture, calibration)| lesson(picture, calibration, best, learned.as_ref())).collect())
 }
 
 fn lesson(
     picture: &Picture,
     calibration: &BestCalibration,
     best: &BestConfig,
-    network: Option<&FoldedNetwork>,
+    learned: Option<&Learned>,
 ) -> Lesson {
-    let whole = Part::whole(picture.size);
-    let believed = match network {
+    let (whole, cells) = (Part::whole(picture.size), Cells::about(best.network_mpp, picture.mpp));
+    let believed = match learned {
         None => ConfidenceMap::of_log_odds(picture.size, calibration.of_contrast(picture, whole)),
-        Some(network) => calibration.confidence(network, picture, whole),
+        Some(learned) => calibration.confidence(learned, picture, whole),
     };
     let found = instances(&believed, picture.mpp, &best.instances);
     // What cleaning decided is the target; what the map was unsure of counts little.
+    let probability = found.ids.iter().map(|id| if *id > 0 { 255 } else { 0 }).collect();
+    let weight = believed.values.iter().map(|p| (64.0 + 191.0 * (2.0 * p - 1.0).abs()) as u8).collect();
     Lesson {
-        seen: calibration.normalised(picture, whole),
-        probability: found.ids.iter().map(|id| if *id > 0 { 255 } else { 0 }).collect(),
-        weight: believed.values.iter().map(|p| (64.0 + 191.0 * (2.0 * p - 1.0).abs()) as u8).collect(),
+        size: cells.count(picture.size),
+        seen: cells.means(calibration.normalised(picture, whole), picture.size, 3),
+        probability: cells.means(probability, picture.size, 1),
+        weight: cells.means(weight, picture.size, 1),
     }
 }
 
-fn training_picture<'a>((picture, lesson): (&'a Picture, &'a Lesson)) -> TrainingPicture<'a> {
+fn training_picture(lesson: &Lesson) -> TrainingPicture<'_> {
     let target = SoftTarget { probability: &lesson.probability, weight: &lesson.weight };
-    TrainingPicture { size: picture.size, rgb: &lesson.seen, target: Some(target) }
+    TrainingPicture { size: lesson.size, rgb: &lesson.seen, target: Some(target) }
 }

@@ -116,6 +116,9 @@ enum VectorsName {
 pub struct BestSection {
     rounds: usize,
     steps: usize,
+    /// Models of before this key saw each pixel of their pictures.
+    #[serde(default)]
+    network_mpp: f64,
     crop_px: usize,
     batch: usize,
     learning_rate: f64,
@@ -176,8 +179,9 @@ impl Default for ConfigFile {
             stain: StainSection { vectors: VectorsName::Auto, smoothing_px: 1.5 },
             best: BestSection {
                 rounds: 1,
-                steps: 240,
-                crop_px: 200,
+                steps: 160,
+                network_mpp: 0.5,
+                crop_px: 128,
                 batch: 8,
                 learning_rate: 1e-2,
                 weight_decay: 1e-5,
@@ -281,6 +285,7 @@ impl ConfigFile {
             ("contrastive.weight_decay", c.weight_decay.into()),
             ("contrastive.inter_weight", c.inter_weight.into()),
             ("contrastive.sampler_alpha", c.sampler_alpha.into()),
+            ("best.network_mpp", b.network_mpp),
             ("best.learning_rate", b.learning_rate),
             ("best.weight_decay", b.weight_decay.into()),
             ("stain.smoothing_px", self.stain.smoothing_px.into()),
@@ -344,6 +349,7 @@ impl ConfigFile {
         BestConfig {
             rounds: section.rounds,
             steps: section.steps,
+            network_mpp: section.network_mpp,
             stain: self.stain(),
             instances: self.instances(),
             training: SoftTargetConfig {
@@ -462,6 +468,15 @@ mod tests {
     fn what_is_written_is_read_back() {
         let config = ConfigFile::default();
         assert_eq!(ConfigFile::read(&config.to_toml(), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn what_was_kept_before_networks_saw_cells_is_read_as_it_was_meant() {
+        let mut table = toml::Table::try_from(ConfigFile::default()).unwrap();
+        let best = table.get_mut("best").and_then(toml::Value::as_table_mut).unwrap();
+        assert!(best.remove("network_mpp").is_some());
+        let config: ConfigFile = table.try_into().unwrap();
+        assert_eq!(config.best().network_mpp, 0.0, "each pixel");
     }
 
     #[test]

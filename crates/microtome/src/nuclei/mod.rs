@@ -5,6 +5,7 @@
 //! without truth which epoch and channel of a contrastive training is nuclei. A [`slide`] is worked on tile by tile.
 
 pub mod best;
+pub mod cells;
 pub mod choice;
 pub mod confidence;
 pub mod config;

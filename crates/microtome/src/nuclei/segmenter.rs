@@ -1,10 +1,9 @@
 //! From a picture to nuclei, by whatever method.
 
-use super::best::{self, BestCalibration};
+use super::best::{self, BestCalibration, Learned};
 use super::choice::Sense;
 use super::confidence::{ConfidenceMap, Part};
 use super::config::{ConfigFile, Method};
-use super::contrast;
 use super::instances::{InstancesConfig, instances};
 use super::measure::{Nucleus, measure};
 use super::model::Model;
@@ -25,7 +24,7 @@ pub struct Segmenter {
 enum Engine {
     Stain,
     Contrastive { network: FoldedNetwork, channel: usize, inverted: bool },
-    Best { network: FoldedNetwork },
+    Best { learned: Learned },
 }
 
 /// What was found in one picture.
@@ -50,20 +49,16 @@ impl Segmenter {
     /// `Input` when its weights are of another architecture.
     pub fn of_model(model: &Model) -> Result<Self> {
         let (record, config) = (&model.record, &model.record.config);
-        let epsilon = if record.method == Method::Contrastive { config.contrastive().epsilon } else { 0.0 };
-        let network = match record.method {
-            Method::Best => FoldedNetwork::of_log_odds(&model.weights, epsilon)?,
-            _ => FoldedNetwork::new(&model.weights, epsilon)?,
-        };
-        let needed = if record.method == Method::Best { best::TARGETS } else { record.channel + 1 };
-        if network.channels() < needed {
-            let channels = network.channels();
-            return Err(Error::input(format!("the model has {channels} output channels and needs {needed}")));
-        }
         let engine = match record.method {
             Method::Stain => return Err(Error::input("the stain method has no model")),
-            Method::Best => Engine::Best { network },
+            Method::Best => {
+                let learned = Learned::of(&model.weights, &config.best())?;
+                check_channels(learned.channels(), best::TARGETS)?;
+                Engine::Best { learned }
+            }
             Method::Contrastive => {
+                let network = FoldedNetwork::new(&model.weights, config.contrastive().epsilon)?;
+                check_channels(network.channels(), record.channel + 1)?;
                 Engine::Contrastive { network, channel: record.channel, inverted: record.inverted }
             }
         };
@@ -88,14 +83,14 @@ impl Segmenter {
         match &self.engine {
             Engine::Stain => StainCalibration::reach_px(&self.stain),
             Engine::Contrastive { .. } => NETWORK_REACH_PX,
-            Engine::Best { .. } => best::reach_px(&self.stain, mpp),
+            Engine::Best { learned } => learned.reach_px(mpp),
         }
     }
 
     /// What the corners of windows must be multiples of, for windows to give what the whole gives, in pixels.
     pub fn grid_px(&self, mpp: Option<MicronsPerPixel>) -> usize {
         match &self.engine {
-            Engine::Best { .. } => contrast::grid_px(mpp),
+            Engine::Best { learned } => learned.grid_px(mpp),
             _ => 1,
         }
     }
@@ -107,8 +102,8 @@ impl Segmenter {
             (Engine::Contrastive { network, channel, inverted }, _) => {
                 channel_confidence(network, picture, part, *channel, *inverted)
             }
-            (Engine::Best { network }, Calibration::Best(calibration)) => {
-                calibration.confidence(network, picture, part)
+            (Engine::Best { learned }, Calibration::Best(calibration)) => {
+                calibration.confidence(learned, picture, part)
             }
             (_, calibration) => calibration.stain().confidence(picture, part),
         }
@@ -126,6 +121,13 @@ impl Segmenter {
         let labels = instances(&confidence, mpp, &self.instances);
         let nuclei = measure(&labels, &picture.rgb, &confidence.values, &calibration.stain().matrix);
         Segmentation { confidence, labels, nuclei }
+    }
+}
+
+fn check_channels(channels: usize, needed: usize) -> Result<()> {
+    match channels >= needed {
+        true => Ok(()),
+        false => Err(Error::input(format!("the model has {channels} output channels and needs {needed}"))),
     }
 }
 

@@ -39,7 +39,11 @@ pub const KEYS: &[Key] = &[
     key("stain.smoothing_px", "Standard deviation of the Gaussian on haematoxylin, in pixels"),
     key("best.rounds", "How often a network is taught by what was found before"),
     key("best.steps", "Training steps a round"),
-    key("best.crop_px", "Side of the random crops, in pixels; smaller where pictures are"),
+    key(
+        "best.network_mpp",
+        "How finely the network sees, in µm per pixel: finer pictures are shrunk for it; 0 for none",
+    ),
+    key("best.crop_px", "Side of the random crops, in pixels of the network; smaller where pictures are"),
     key("best.batch", "Crops in a batch"),
     key("best.learning_rate", "Adam's highest step; it rises, then falls along a cosine"),
     key("best.weight_decay", "L2 penalty, added to the gradient"),
