@@ -86,11 +86,15 @@ pub fn instances(
     let (size, scale) = (confidence.size, Scale::of(mpp));
     let mask: Vec<bool> = confidence.values.par_iter().map(|&value| value > config.threshold).collect();
     let mask = clean(mask, size, scale, config);
+    let min_area_px = scale.area_px(config.min_area_um2);
     let mut labels = match config.separation {
-        Separation::Components => label_components(&mask, size, Connectivity::Eight),
-        Separation::Distance => separate(mask, size, scale, config),
+        Separation::Components => {
+            let mut labels = label_components(&mask, size, Connectivity::Eight);
+            drop_small(&mut labels, min_area_px);
+            labels
+        }
+        Separation::Distance => separate(mask, size, scale, (config, min_area_px)),
     };
-    drop_small(&mut labels, scale.area_px(config.min_area_um2));
     labels.renumber();
     labels
 }
@@ -119,34 +123,65 @@ fn clean(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) ->
 }
 
 /// Parts touching nuclei: each piece of the mask is flooded from its centres. Pieces have nothing to do with one another but
-/// that the distances are smoothed over all of them, so that most, which have one centre, need no flood.
-fn separate(mask: Vec<bool>, size: Size, scale: Scale, config: &InstancesConfig) -> Labels {
+/// that the distances are smoothed over all of them, so that most, which have one centre, need no flood. What is smaller than
+/// the least area is dropped, here where pieces are lists of runs and parts are small maps.
+fn separate(
+    mask: Vec<bool>,
+    size: Size,
+    scale: Scale,
+    (config, min_area_px): (&InstancesConfig, f64),
+) -> Labels {
     let distance = distance_to_background_px(&mask, size);
     let smooth = gaussian_blur_of(distance, size, scale.length_px(config.marker_smoothing_um) as f32);
     let pieces = Pieces::of(&mask, size, Connectivity::Eight);
     drop(mask);
     let depth_px = scale.length_px(config.marker_depth_um) as f32;
-    let part_of_number = |number: usize| Some((number, part(pieces.piece(number), size, &smooth, depth_px)?));
-    let parted: Vec<(usize, Labels)> =
-        (0..pieces.count()).into_par_iter().filter_map(part_of_number).collect();
+    let of_number = |number: usize| {
+        let piece = pieces.piece(number);
+        match part(piece, size, &smooth, depth_px) {
+            None => {
+                let area_px: usize = piece.runs.iter().map(|run| run.range().len()).sum();
+                if area_px as f64 >= min_area_px { Found::One } else { Found::Nothing }
+            }
+            Some(mut labels) => {
+                drop_small(&mut labels, min_area_px);
+                Found::Several(Box::new(labels))
+            }
+        }
+    };
+    let found: Vec<Found> = (0..pieces.count()).into_par_iter().map(of_number).collect();
     // Ids take the room of the distances: the library collects what it maps in its place.
     let mut ids: Vec<u32> = smooth.into_iter().map(|_| 0).collect();
     let mut next = 0;
-    for number in 0..pieces.count() {
-        next += 1;
-        pieces.runs(number).iter().for_each(|run| ids[run.range()].fill(next));
-    }
-    for (number, labels) in parted {
-        let bounds = pieces.piece(number).bounds;
-        for (y, row) in labels.ids.chunks_exact(labels.size.width_px).enumerate() {
-            let start = size.index(bounds.min_x_px, bounds.min_y_px + y);
-            for (to, from) in ids[start..].iter_mut().zip(row).filter(|(_, from)| **from > 0) {
-                *to = next + from;
+    for (number, found) in found.into_iter().enumerate() {
+        let piece = pieces.piece(number);
+        match found {
+            Found::Nothing => {}
+            Found::One => {
+                next += 1;
+                piece.runs.iter().for_each(|run| ids[run.range()].fill(next));
+            }
+            Found::Several(labels) => {
+                for (y, row) in labels.ids.chunks_exact(labels.size.width_px).enumerate() {
+                    let start = size.index(piece.bounds.min_x_px, piece.bounds.min_y_px + y);
+                    for (to, from) in ids[start..].iter_mut().zip(row).filter(|(_, from)| **from > 0) {
+                        *to = next + from;
+                    }
+                }
+                next += labels.highest_id();
             }
         }
-        next += labels.highest_id();
     }
     Labels { size, ids }
+}
+
+/// What a piece of the mask is.
+enum Found {
+    /// Too small.
+    Nothing,
+    One,
+    /// In its bounds.
+    Several(Box<Labels>),
 }
 
 /// The nuclei of one piece of the mask of a picture, in its bounds; none if it is a single one.
