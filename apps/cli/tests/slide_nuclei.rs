@@ -36,7 +36,10 @@ fn nuclei(out: &Path) -> BTreeSet<String> {
 fn tiles_of_any_size_give_the_nuclei_of_the_whole() {
     let folder = tempfile::tempdir().unwrap();
     synth(folder.path(), "slide.tif", ["2300", "1300"], &[]);
-    for values in [&STAIN[..], &BEST[..]] {
+    // Cells of one, two and three pixels: of three, no tile begins at a multiple.
+    let of_cells = |um| [&BEST[..], &["--best-network-mpp", um]].concat();
+    for values in [STAIN.to_vec(), BEST.to_vec(), of_cells("1"), of_cells("1.5")] {
+        let values = &values[..];
         let whole = run("slide.tif", "whole", &[values, &["--tile-px", "3072", "--maps", "none"]].concat());
         succeed(folder.path(), &whole);
         let tiles = run("slide.tif", "tiles", &[values, &["--tile-px", "1024", "--maps", "none"]].concat());

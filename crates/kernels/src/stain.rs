@@ -311,6 +311,21 @@ mod tests {
     }
 
     #[test]
+    fn angles_by_tangents_are_the_angles() {
+        let axes = [[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0]];
+        let at = |angle: f64| [0, 1, 2].map(|i| (angle.cos() * axes[0][i] + angle.sin() * axes[1][i]) as f32);
+        let near: Vec<[f32; 3]> =
+            (0..1001).map(|i| at((f64::from(i * 7919 % 1001) - 500.0) / 400.0)).collect();
+        let (low, high) = angles_at(&near, axes, 0.01);
+        assert!((low + 1.225).abs() < 1e-6 && (high - 1.225).abs() < 1e-6, "{low} {high}");
+        // One beyond the right angle, whose tangent would be that of another.
+        let mut far = near;
+        far.push(at(3.0));
+        let (low, high) = angles_at(&far, axes, 0.0);
+        assert!((low + 1.25).abs() < 1e-6 && (high - 3.0).abs() < 1e-6, "{low} {high}");
+    }
+
+    #[test]
     fn quantiles_interpolate() {
         assert_eq!(quantile(&mut [4.0, 1.0, 3.0, 2.0], 0.5, |value| value), 2.5);
         assert_eq!(quantile(&mut [7.0], 0.99, |value| value), 7.0);

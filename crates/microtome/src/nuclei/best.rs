@@ -150,12 +150,12 @@ impl BestCalibration {
         let cells = learned.cells(picture.mpp);
         let seen = cells.whole(part.with_border(learned_reach_px(cells), picture.size), picture.size);
         let shrunk = cells.means(self.normalised(picture, seen), seen.size, 3);
-        let maps = learned.network.maps(&shrunk, cells.count(seen.size));
+        let mut of_cells = learned.network.maps(&shrunk, cells.count(seen.size));
         drop(shrunk);
+        of_cells.iter_mut().for_each(|value| *value = value.clamp(-SUREST, SUREST));
         let mut log_odds = self.of_contrast(picture, part);
-        cells.interpolate((&maps, seen), part, &mut log_odds, |mean, learned| {
+        cells.interpolate((&of_cells, seen), part, &mut log_odds, |mean, learned| {
             for (mean, learned) in mean.iter_mut().zip(learned) {
-                let learned = learned.clamp(-SUREST, SUREST);
                 *mean = (1.0 - NETWORK_SHARE) * *mean + NETWORK_SHARE * learned;
             }
         });

@@ -19,8 +19,8 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// The cells nearest to `side_um` in a picture of resolution `mpp`; single pixels where these are about as large or
-    /// larger.
+    /// The cells nearest to `side_um` in a picture of resolution `mpp`, of at most 64 pixels a side; single pixels where these are
+    /// about as large or larger.
     pub fn about(side_um: f64, mpp: Option<MicronsPerPixel>) -> Self {
         // Bounded: what is finer than any microscope is a wrong resolution.
         Self { side_px: Scale::of(mpp).length_px(side_um).round().clamp(1.0, 64.0) as usize }
@@ -36,7 +36,8 @@ impl Cells {
         Size::new(size.width_px.div_ceil(self.side_px), size.height_px.div_ceil(self.side_px))
     }
 
-    /// The part with the rest of each cell that it touches.
+    /// The part with the rest of each cell that it touches. Where the picture is a window of a slide, its corner must lie on a
+    /// corner of the slide's cells.
     pub fn whole(self, part: Part, picture: Size) -> Part {
         let side_px = self.side_px;
         let (left_px, top_px) = (part.left_px / side_px * side_px, part.top_px / side_px * side_px);
@@ -46,7 +47,7 @@ impl Cells {
         Part { left_px, top_px, size: Size::new(right_px - left_px, bottom_px - top_px) }
     }
 
-    /// The mean of each cell, rounded, of interleaved values `[height, width, each]`.
+    /// The mean of each cell, rounded, of interleaved values `[height, width, each]`: `[cells down, cells across, each]`.
     pub fn means(self, values: Vec<u8>, size: Size, each: usize) -> Vec<u8> {
         if self.side_px == 1 {
             return values;
@@ -78,14 +79,16 @@ impl Cells {
         }
     }
 
-    /// Calls `work` with the number of each row of `part` and its values, interpolated linearly between the middles of the cells
-    /// whose `values` are given: those of `seen`, which consists of whole cells and holds the part. With `each_row` of the same
-    /// part, a chunk a row.
+    /// Calls `work` with each row of `rows` (`[height, width]` of `part`) and with as many values, interpolated linearly between
+    /// the middles of cells.
+    ///
+    /// `values` (`[cells down, cells across]`, and whatever follows) are those of the cells of `seen`, which consists of whole cells
+    /// and holds the part. Windows of one slide give the same where `seen` holds a cell more than the part on every side.
     pub fn interpolate(
         self,
         (values, seen): (&[f32], Part),
         part: Part,
-        each_row: &mut [f32],
+        rows: &mut [f32],
         work: impl Fn(&mut [f32], &[f32]) + Sync,
     ) {
         let cells = self.count(seen.size);
@@ -93,7 +96,7 @@ impl Cells {
         let columns: Vec<Between> = (inner.left_px..inner.left_px + part.size.width_px)
             .map(|x_px| self.between(x_px, cells.width_px))
             .collect();
-        let rows = each_row.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
+        let rows = rows.par_chunks_exact_mut(part.size.width_px.max(1)).enumerate();
         let room = || (vec![0.0; cells.width_px], vec![0.0; part.size.width_px]);
         rows.with_min_len(ROWS_A_TASK).for_each_init(room, |(line, interpolated), (y, row)| {
             let Between { first, second, share } = self.between(inner.top_px + y, cells.height_px);

@@ -244,7 +244,11 @@ impl ConfigFile {
         lines.join("\n") + "\n"
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether all values can be worked with.
+    ///
+    /// # Errors
+    /// `Usage` for the first that cannot.
+    pub fn check(&self) -> Result<()> {
         let (c, b, i) = (&self.contrastive, &self.best, &self.instances);
         let positive = [
             ("contrastive.channels", c.channels),
@@ -264,6 +268,11 @@ impl ConfigFile {
         require(c.batch.max(b.batch) <= 1024, "batch", "must be at most 1024")?;
         require(c.crop_px.max(b.crop_px) <= 4096, "crop_px", "must be at most 4096")?;
         require(b.crop_px >= 16, "best.crop_px", "must be at least 16")?;
+        require(
+            b.network_mpp <= 4.0,
+            "best.network_mpp",
+            "must be at most 4: coarser, nuclei are single points",
+        )?;
         require(c.patch_px >= 18, "contrastive.patch_px", "must be at least 18")?;
         // The last row of a grid that fits exactly is dropped, so that a crop needs one pixel more than a patch.
         require(c.crop_px > c.patch_px, "contrastive.crop_px", "must be larger than contrastive.patch_px")?;

@@ -179,8 +179,9 @@ fn separate(
 enum Found {
     /// Too small.
     Nothing,
+    /// A nucleus, all of it.
     One,
-    /// In its bounds.
+    /// Several, as a map of its bounds.
     Several(Box<Labels>),
 }
 

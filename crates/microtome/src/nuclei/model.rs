@@ -88,6 +88,8 @@ impl Model {
             return Err(Error::input(format!("the model's record has version {version}, known is 1"))
                 .advise("a newer microtome wrote it; use that one"));
         }
+        let check = record.config.check();
+        check.map_err(|error| Error::input(format!("the model was not trained with that ({error})")))?;
         Ok(Self { weights, record })
     }
 }

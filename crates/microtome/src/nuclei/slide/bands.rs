@@ -13,7 +13,7 @@ use super::record::{Reader, put, put_bytes};
 use crate::nuclei::confidence::ConfidenceMap;
 use microtome_slide::{PointInLevel, RectangleInLevel, Size, TilePlan};
 use microtome_vault::{Budget, Error, Result, checksum, disk};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,9 +23,6 @@ const MARK: &[u8; 8] = b"MTBAND\0\x01";
 const LARGEST: Budget = Budget::of_bytes(1 << 30);
 /// Level of Zstandard.
 const COMPRESSION: i32 = 1;
-/// What tiles hand to the right is taken from memory if no more of it lies there, and from disk else: towards the end of a
-/// run tiles are done across many rows.
-const MOST_IN_MEMORY: usize = 4;
 /// What stands for a confidence of 1.
 const ONE: f32 = 65_535.0;
 
@@ -53,24 +50,39 @@ pub struct Handed {
     below: Option<Band>,
 }
 
+/// What tiles of this run have handed on. What is not here is on disk.
+#[derive(Debug, Default)]
+struct InMemory {
+    /// Below until it is taken or on disk; to the right until it is taken or the tile is none of the last any more.
+    bands: BTreeMap<(Place, Direction), Option<Band>>,
+    /// The last tiles that came to disk.
+    last_kept: VecDeque<Place>,
+}
+
 /// The bands between the tiles of a slide.
 #[derive(Debug)]
 pub struct Bands<'a> {
     core_px: usize,
     /// The tiles, and the file of what each hands on.
     files: BTreeMap<Place, PathBuf>,
-    /// What tiles of this run have handed on: to the right until it is taken, below until it is taken or on disk. What
-    /// is not here is on disk: see [`MOST_IN_MEMORY`].
-    in_memory: Mutex<BTreeMap<(Place, Direction), Option<Band>>>,
+    in_memory: Mutex<InMemory>,
+    /// Tiles whose bands to the right stay in memory, at most.
+    most_in_memory: usize,
     /// Identifies the run.
     key: &'a str,
 }
 
 impl<'a> Bands<'a> {
-    /// Those between the tiles of a plan, in `files`, one a tile, for the run `key`.
-    pub fn between(plan: &TilePlan, files: Vec<PathBuf>, key: &'a str) -> Self {
-        let mut bands =
-            Self { core_px: plan.core_px, files: BTreeMap::new(), in_memory: Mutex::default(), key };
+    /// Those between the tiles of a plan, in `files`, one a tile, for the run `key`. What the last tiles, twice as many as there
+    /// are `threads`, have handed to the right is held in memory.
+    pub fn between(plan: &TilePlan, files: Vec<PathBuf>, key: &'a str, threads: usize) -> Self {
+        let mut bands = Self {
+            core_px: plan.core_px,
+            files: BTreeMap::new(),
+            in_memory: Mutex::default(),
+            most_in_memory: 2 * threads,
+            key,
+        };
         bands.files =
             plan.tiles.iter().zip(files).map(|(tile, file)| (bands.place(tile.core), file)).collect();
         bands
@@ -120,9 +132,13 @@ impl<'a> Bands<'a> {
     }
 
     fn hold(&self, place: Place, Handed { right, below }: Handed) {
-        let mut in_memory = self.lock();
-        in_memory.insert((place, Direction::Right), right);
-        in_memory.insert((place, Direction::Below), below);
+        let ((column, row), mut in_memory) = (place, self.lock());
+        let is_there = |place| self.files.contains_key(&place);
+        let each =
+            [((column + 1, row), Direction::Right, right), ((column, row + 1), Direction::Below, below)];
+        for (_, direction, band) in each.into_iter().filter(|(neighbour, ..)| is_there(*neighbour)) {
+            in_memory.bands.insert((place, direction), band);
+        }
     }
 
     /// Writes what a tile hands on, for the tile below and for a run that goes on later.
@@ -134,9 +150,12 @@ impl<'a> Bands<'a> {
         let path = self.files.get(&place).ok_or_else(|| Error::bug("a tile that is not of the plan"))?;
         write(path, self.key, handed)?;
         let mut in_memory = self.lock();
-        in_memory.remove(&(place, Direction::Below));
-        if in_memory.keys().filter(|(_, direction)| *direction == Direction::Right).count() > MOST_IN_MEMORY {
-            in_memory.remove(&(place, Direction::Right));
+        in_memory.bands.remove(&(place, Direction::Below));
+        in_memory.last_kept.push_back(place);
+        if in_memory.last_kept.len() > self.most_in_memory
+            && let Some(first) = in_memory.last_kept.pop_front()
+        {
+            in_memory.bands.remove(&(first, Direction::Right));
         }
         Ok(())
     }
@@ -144,7 +163,7 @@ impl<'a> Bands<'a> {
     /// What the tile at a place hands on in one direction; nothing if there is no such tile.
     fn take(&self, from: Place, to: Direction) -> Result<Option<Band>> {
         let Some(path) = self.files.get(&from) else { return Ok(None) };
-        if let Some(band) = self.lock().remove(&(from, to)) {
+        if let Some(band) = self.lock().bands.remove(&(from, to)) {
             return Ok(band);
         }
         let handed = read(path, self.key).ok_or_else(|| {
@@ -189,7 +208,7 @@ impl<'a> Bands<'a> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Place, Direction), Option<Band>>> {
+    fn lock(&self) -> MutexGuard<'_, InMemory> {
         self.in_memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -231,7 +250,7 @@ impl Band {
 /// The nearest whole number, halves up. Unlike [`f32::round`] many at a time, without a call.
 fn rounded(value: f32) -> u16 {
     let whole = value as u16;
-    whole + u16::from(value - f32::from(whole) >= 0.5)
+    whole.saturating_add(u16::from(value - f32::from(whole) >= 0.5))
 }
 
 /// Whether what a tile hands on is on disk.
@@ -298,6 +317,7 @@ mod tests {
     const SIZE: Size = Size::new(95, 74);
     const CORE_PX: usize = 20;
     const BORDER_PX: usize = 6;
+    const THREADS: usize = 1;
 
     /// A number for each place of a level, which differs with the tile that computes it.
     fn value(x_px: i64, y_px: i64, tile: usize) -> f32 {
@@ -329,7 +349,8 @@ mod tests {
         unreadable: Option<usize>,
     ) -> (Vec<Option<ConfidenceMap>>, usize) {
         let files = (0..plan.tiles.len()).map(|index| folder.join(format!("bands-{index}"))).collect();
-        let bands = Bands::between(plan, files, "key");
+        let is_all = tiles == (0..plan.tiles.len());
+        let bands = Bands::between(plan, files, "key", THREADS);
         let mut computed_px = 0;
         let one = |index: usize| {
             let core = plan.tiles[index].core;
@@ -347,8 +368,15 @@ mod tests {
             Some(whole)
         };
         let maps = tiles.map(one).collect();
-        let held: Vec<Direction> = bands.lock().keys().map(|(_, direction)| *direction).collect();
-        assert!(!held.contains(&Direction::Below), "what is on disk is not held in memory");
+        let in_memory = bands.lock();
+        let held =
+            |direction: Direction| in_memory.bands.keys().filter(move |key| key.1 == direction).count();
+        assert_eq!(held(Direction::Below), 0, "what is on disk is not held in memory");
+        assert!(held(Direction::Right) <= 2 * THREADS, "no more than what the last tiles hand to the right");
+        if is_all {
+            assert_eq!(held(Direction::Right), 0, "what was taken is not held any more");
+        }
+        drop(in_memory);
         (maps, computed_px)
     }
 
@@ -409,6 +437,34 @@ mod tests {
         assert!(cases > 30_000, "{cases}");
     }
 
+    /// As at the end of a run: down the columns. What is not in memory any more is read from disk.
+    #[test]
+    fn tiles_across_rows_see_the_same() {
+        let plan = plan(|_| true);
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (by_rows, _) = maps_of(&plan, 0..20, folders[0].path(), None);
+        let files = (0..20).map(|index| folders[1].path().join(format!("bands-{index}"))).collect();
+        let bands = Bands::between(&plan, files, "key", THREADS);
+        let mut most_held = 0;
+        for index in (0..5).flat_map(|column| (0..4).map(move |row| 5 * row + column)) {
+            let core = plan.tiles[index].core;
+            let decided = core.with_border(BORDER_PX).within(SIZE);
+            let (whole, handed) = bands.complete(core, decided, |missing| map(missing, index)).unwrap();
+            bands.keep(core, &handed).unwrap();
+            assert_eq!(by_rows[index].as_ref(), Some(&whole), "tile {index}");
+            most_held = most_held.max(bands.lock().bands.len());
+        }
+        assert_eq!(most_held, 2 * THREADS, "four rows hand on, and the last of them are held");
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest_and_no_number_is_zero() {
+        for value in (0..200).map(|i| i as f32 / 4.0).chain([65_534.5, 65_535.0, 0.499_999_97]) {
+            assert_eq!(rounded(value), value.round() as u16, "{value}");
+        }
+        assert_eq!([f32::NAN, -3.0, 65_535.5, 1e9].map(rounded), [0, 0, u16::MAX, u16::MAX]);
+    }
+
     #[test]
     fn what_is_kept_is_read_back_and_any_other_byte_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
@@ -434,7 +490,7 @@ mod tests {
         }
         let plan = plan(|_| true);
         let files = vec![path; plan.tiles.len()];
-        let bands = Bands::between(&plan, files, "key");
+        let bands = Bands::between(&plan, files, "key", THREADS);
         let core = plan.tiles[7].core;
         let error = bands.complete(core, core, |missing| map(missing, 7)).unwrap_err();
         assert!(error.advice().is_some_and(|advice| advice.contains("delete the file")), "{error}");

@@ -9,9 +9,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// Deals out tiles: the first, in the order of the plan, that waits for no other. What a tile needs lies in the tile to its
 /// left and in the one above, so that rows are worked on at a time, each a step behind the one above it.
 ///
-/// Towards the end that order would leave a row of tiles that wait for each other, one after the other, to one thread, while
-/// the others have nothing to do. So once the longest way through what is left, from tile to waiting tile, is long for as
-/// much work as there is, the tile at its beginning comes first.
+/// Towards the end that order would leave a row of tiles that wait for each other to one thread, while the others have nothing
+/// to do. So once the longest way from tile to waiting tile is long for what is left, the tile at its beginning comes first;
+/// with many threads that is so from the first tile on, and tiles are done along diagonals.
 #[derive(Debug)]
 pub struct Front {
     /// For each tile of the plan, those that hand something on to it.
@@ -20,8 +20,8 @@ pub struct Front {
     way_px: Vec<usize>,
     /// Its own.
     own_px: Vec<usize>,
-    /// How many times the way's pixels what is left must be for the order of the plan.
-    much: usize,
+    /// The order of the plan is kept while more pixels are left than this many longest ways have.
+    most_ways: usize,
     state: Mutex<FrontState>,
     changed: Condvar,
 }
@@ -34,8 +34,8 @@ struct FrontState {
     is_over: bool,
 }
 
-/// In the order of the plan what is left must be this many times what threads do while one goes the longest way: what keeps
-/// all of them busy at the end must be begun early enough.
+/// The order of the plan is kept while this many times more is left than all workers do while one goes the longest way: with
+/// less it would be known too late what must be begun.
 const AHEAD: usize = 2;
 
 /// Column and row of each tile of a plan.
@@ -45,8 +45,8 @@ fn places(plan: &TilePlan) -> impl Iterator<Item = (i64, i64)> {
 }
 
 impl Front {
-    /// The tiles `todo` of a plan, for so many threads; the others have handed on what they had.
-    pub fn of(plan: &TilePlan, todo: &[usize], threads: usize) -> Self {
+    /// The tiles `todo` of a plan; the others have handed on what they had.
+    pub fn of(plan: &TilePlan, todo: &[usize]) -> Self {
         let index_at: BTreeMap<(i64, i64), usize> = places(plan).zip(0..).collect();
         let tile_at = |place: (i64, i64)| index_at.get(&place).copied();
         let before: Vec<[Option<usize>; 2]> =
@@ -59,15 +59,19 @@ impl Front {
         }
         let mut way_px = own_px.clone();
         // Those that wait come after those that they wait for.
-        for (index, before) in before.iter().enumerate().rev() {
+        for (index, before) in before.iter().enumerate().rev().filter(|(index, _)| !has_handed_on[*index]) {
             for one in before.iter().flatten() {
                 way_px[*one] = way_px[*one].max(own_px[*one] + way_px[index]);
             }
         }
         let todo_px = own_px.iter().sum();
         let state = FrontState { todo: todo.to_vec(), todo_px, has_handed_on, is_over: false };
-        let much = AHEAD * threads;
-        Self { before, way_px, own_px, much, state: Mutex::new(state), changed: Condvar::new() }
+        Self { before, way_px, own_px, most_ways: AHEAD, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// The same for so many who work at a time.
+    pub fn for_workers(self, workers: usize) -> Self {
+        Self { most_ways: AHEAD * workers, ..self }
     }
 
     /// The next tile, once there is one; none when all were dealt out, or it is over.
@@ -93,7 +97,7 @@ impl Front {
         let (first, _) = can_begin().next()?;
         // Of equally long ways the first.
         let (longest, index) = can_begin().rev().max_by_key(|(_, index)| self.way_px[**index])?;
-        Some(if self.way_px[*index] * self.much >= state.todo_px { longest } else { first })
+        Some(if self.way_px[*index] * self.most_ways >= state.todo_px { longest } else { first })
     }
 
     /// How many tiles can be worked on at a time, at least, if all of the plan are to be done: of those that wait for equally
@@ -235,7 +239,7 @@ mod tests {
         let there: Vec<usize> = (0..35).filter(|index| ![9, 10, 17].contains(index)).collect();
         let plan = plan(there.iter().copied());
         let todo: Vec<usize> = (0..there.len()).filter(|index| ![0, 3, 20].contains(index)).collect();
-        let front = Front::of(&plan, &todo, 4);
+        let front = Front::of(&plan, &todo).for_workers(4);
         let begun = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -260,10 +264,9 @@ mod tests {
         assert_eq!(begun, todo);
     }
 
-    /// The places of all tiles in the order in which one thread is given them.
-    fn order(plan: &TilePlan, threads: usize) -> Vec<usize> {
-        let todo: Vec<usize> = (0..plan.tiles.len()).collect();
-        let front = Front::of(plan, &todo, threads);
+    /// The tiles `todo` in the order in which one who works alone is given them, though they are dealt as if for several.
+    fn order(plan: &TilePlan, todo: &[usize], workers: usize) -> Vec<usize> {
+        let front = Front::of(plan, todo).for_workers(workers);
         let mut order = Vec::new();
         while let Some(dealt) = front.next() {
             order.push(dealt.index);
@@ -274,25 +277,34 @@ mod tests {
 
     #[test]
     fn rows_are_done_in_turn_until_the_longest_way_is_long_for_what_is_left() {
-        // Five rows of seven; the longest way is of eleven tiles. Two threads, twice ahead: at once across rows.
-        let across = order(&plan(0..35), 2);
+        // Five rows of seven: the longest way is of eleven tiles. For two who work, twice ahead, 44 are enough: at once.
+        let all: Vec<usize> = (0..35).collect();
+        let across = order(&plan(0..35), &all, 2);
         assert_eq!(
             across[..6],
             [0, 1, 7, 2, 8, 14],
             "the beginning of the longest way, and of equal ways the first"
         );
-        // One thread, twice ahead: when 18 tiles are left, the longest way is of eight, and when 14 are, of seven.
-        let rows = order(&plan(0..35), 1);
-        assert_eq!(rows[..14], (0..14).collect::<Vec<_>>());
-        let mut all = rows;
-        all.sort_unstable();
-        assert_eq!(all, (0..35).collect::<Vec<_>>());
+        // For one, two ways must be as long as what is left: 16 tiles, when the way from the fourth row's first on has eight.
+        let rows = order(&plan(0..35), &all, 1);
+        assert_eq!(rows[..20], [&(0..19).collect::<Vec<_>>()[..], &[21]].concat()[..]);
+        for mut order in [across, rows] {
+            order.sort_unstable();
+            assert_eq!(order, all);
+        }
+    }
+
+    #[test]
+    fn ways_end_where_a_tile_is_done() {
+        // Of the last row only its third is done: two before it, four after it.
+        let todo: Vec<usize> = (28..35).filter(|index| *index != 30).collect();
+        assert_eq!(order(&plan(0..35), &todo, 1), [31, 32, 28, 33, 29, 34]);
     }
 
     #[test]
     fn who_waits_is_told_that_it_is_over() {
         let plan = plan(0..2);
-        let front = Front::of(&plan, &[0, 1], 2);
+        let front = Front::of(&plan, &[0, 1]);
         let first = front.next().unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| front.next().is_none());
@@ -308,7 +320,7 @@ mod tests {
     #[test]
     fn a_tile_that_fails_ends_the_work_of_those_that_wait_for_it() {
         let plan = plan(0..2);
-        let front = Front::of(&plan, &[0, 1], 2);
+        let front = Front::of(&plan, &[0, 1]);
         std::thread::scope(|scope| {
             let failing = scope.spawn(|| {
                 let _first = front.next().unwrap();
@@ -322,7 +334,7 @@ mod tests {
 
     #[test]
     fn as_many_tiles_are_worked_on_as_do_not_wait_for_each_other() {
-        let width = |plan: TilePlan| Front::of(&plan, &[], 2).width();
+        let width = |plan: TilePlan| Front::of(&plan, &[]).width();
         assert_eq!([plan(0..7), plan(0..35), plan(0..0)].map(width), [1, 5, 0]);
         assert_eq!(width(plan([0, 2, 4, 6, 20].into_iter())), 5, "apart from each other");
     }

@@ -29,8 +29,6 @@ use std::time::{Duration, Instant};
 /// Side of the cores of tiles, in pixels of the level, where nothing else is asked for. The larger, the less is looked at
 /// twice; a tile of this takes about 400 MB.
 pub const TILE_PX: usize = 3072;
-/// How much wider the window of a tile is than its core, about, in pixels.
-const WINDOW_BORDER_PX: usize = 784;
 /// Bytes that a pixel of a window takes while it is worked on, about.
 const WINDOW_BYTES: u64 = 34;
 /// How far around tissue nuclei are believed, in pixels of its mask.
@@ -141,7 +139,7 @@ pub fn segment_slide(
             segmenter,
             calibration: &calibration,
             tissue: &believed,
-            bands: &Bands::between(&plan, bands, folder.key()),
+            bands: &Bands::between(&plan, bands, folder.key(), system::threads()),
             budget: context.budget,
         };
         do_tiles(&tile, &plan, &records, &todo, &finished, (folder.key(), &input.name), context)
@@ -181,8 +179,9 @@ fn do_tiles(
     let pixels = AtomicUsize::new(0);
     let started = Instant::now();
     let threads = system::threads();
-    let front = Front::of(plan, todo, threads);
-    let crews = Crews::of(threads, fit_in_memory(plan.core_px, context), front.width());
+    let front = Front::of(plan, todo);
+    let crews = Crews::of(threads, fit_in_memory(tile.window_px(plan.core_px), context), front.width());
+    let front = front.for_workers(crews.count);
     let pools: Result<Vec<ThreadPool>> = (0..crews.count.min(todo.len())).map(|_| crews.pool()).collect();
     let pools = pools?;
     context.progress().begin(&format!("segmenting {name}"), todo.len());
@@ -244,8 +243,8 @@ impl Crews {
 }
 
 /// How many tiles can be worked on at a time, as far as memory goes.
-fn fit_in_memory(tile_px: usize, context: &Context<'_>) -> usize {
-    let window_px = (tile_px + WINDOW_BORDER_PX) as u64;
+fn fit_in_memory(window_px: usize, context: &Context<'_>) -> usize {
+    let window_px = window_px as u64;
     (context.budget.bytes() / (window_px * window_px * WINDOW_BYTES)).max(1) as usize
 }
 

@@ -67,16 +67,19 @@ pub struct TileWork<'a> {
 }
 
 impl TileWork<'_> {
+    /// Side of what is read for a tile whose core is `core_px` wide, away from the slide's edges, in pixels.
+    pub fn window_px(&self, core_px: usize) -> usize {
+        let reach_px = self.segmenter.reach_px(self.mpp) + self.segmenter.grid_px(self.mpp);
+        core_px + 2 * (border_px(self.mpp) + reach_px)
+    }
+
     /// Finds the nuclei of the tile with the given core, and lets those that wait for it begin as soon as they can.
     ///
     /// # Errors
     /// `Limit` and `Io`; a tile none of whose pixels can be read has no nuclei and says why.
     pub fn find(&self, core: RectangleInLevel, dealt: Dealt<'_>) -> Result<TileFound> {
         let level = self.slide.levels[self.level].size;
-        let scale = Scale::of(self.mpp);
-        let largest_px = scale.length_px(LARGEST_UM).ceil() as usize;
-        let border_px = largest_px + scale.length_px(NEIGHBOUR_UM).ceil() as usize;
-        let decided = core.with_border(border_px).within(level);
+        let decided = core.with_border(border_px(self.mpp)).within(level);
         let window = decided.with_border(self.segmenter.reach_px(self.mpp)).within(level);
         let window = with_corner_on_grid(window, self.segmenter.grid_px(self.mpp));
         let region = match self.slide.region_in_level(self.level, window, self.budget) {
@@ -98,7 +101,7 @@ impl TileWork<'_> {
         self.bands.keep(core, &handed)?;
         let rgb = part_of(decided, window).cut(picture.rgb, picture.size, 3);
         let labels = instances(&confidence, self.mpp, self.segmenter.instances_config());
-        let (labels, cut) = own(labels, decided, core, largest_px);
+        let (labels, cut) = own(labels, decided, core, largest_px(self.mpp));
         let nuclei = measure(&labels, &rgb, &confidence.values, &self.calibration.stain().matrix);
         drop(rgb);
         let downsample = self.slide.levels[self.level].downsample;
@@ -175,6 +178,15 @@ impl TileWork<'_> {
         }
         fields
     }
+}
+
+fn largest_px(mpp: Option<MicronsPerPixel>) -> usize {
+    Scale::of(mpp).length_px(LARGEST_UM).ceil() as usize
+}
+
+/// How far around its core a tile decides about nuclei, in pixels.
+fn border_px(mpp: Option<MicronsPerPixel>) -> usize {
+    largest_px(mpp) + Scale::of(mpp).length_px(NEIGHBOUR_UM).ceil() as usize
 }
 
 /// The rectangle with its upper left corner moved out to whole multiples of `grid_px`; it lies in the level.
@@ -270,9 +282,15 @@ fn outlined(mut nucleus: Nucleus, labels: &Labels, corner: PointInLevel) -> Outl
         max_x_px: bounds.max_x_px + right,
         max_y_px: bounds.max_y_px + down,
     };
-    region.centroid_x_px += right as f64;
-    region.centroid_y_px += down as f64;
+    region.centroid_x_px = moved(region.centroid_x_px, region.area_px, right);
+    region.centroid_y_px = moved(region.centroid_y_px, region.area_px, down);
     Outlined { nucleus, mask }
+}
+
+/// A mean of `count` whole numbers, each larger by `by`: rounded once, from their sum, so that it is the same number in whatever
+/// window it was computed (halves are common among means, and tables round them).
+fn moved(mean: f64, count: usize, by: usize) -> f64 {
+    ((mean * count as f64).round() + (by * count) as f64) / count as f64
 }
 
 #[cfg(test)]
@@ -328,6 +346,21 @@ mod tests {
             places.clone().max().unwrap_or(0) - places.min().unwrap_or(0) + 1
         };
         span(|at, width| at % width).max(span(|at, width| at / width)) > largest_px
+    }
+
+    #[test]
+    fn means_do_not_depend_on_the_window_that_they_were_computed_in() {
+        let mut chance = Chance(5);
+        let mut naive = 0;
+        for _ in 0..20_000 {
+            let (count, sum, by) = (1 + chance.below(900), chance.below(90_000), chance.below(200_000));
+            let whole = (sum + by * count) as f64 / count as f64;
+            let start = (sum / count) as f64;
+            let mean = start + (sum as f64 - start * count as f64) / count as f64;
+            assert_eq!(moved(mean, count, by), whole, "{sum} / {count} + {by}");
+            naive += usize::from(mean + by as f64 != whole);
+        }
+        assert!(naive > 0, "sums alone would do");
     }
 
     #[test]
