@@ -282,7 +282,7 @@ fn files(request: &Request, inputs: &Inputs, model: Option<&ModelJson>) -> Vec<R
         file("run.json", "How all of this was made: settings, seed, versions, hashes, times"),
     ]);
     if model.is_some_and(|model| model.file == MODEL_NAME) {
-        files.push(file(MODEL_NAME, "The trained network; `microtome nuclei segment` applies it"));
+        files.push(file(MODEL_NAME, "The trained network; “microtome nuclei segment” applies it"));
     }
     files
 }
