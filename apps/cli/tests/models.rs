@@ -89,6 +89,8 @@ fn what_is_no_model_of_ours_is_refused() {
     put(path, "cut.model", &good[..good.len() / 2]);
     put(path, "renamed.model", replaced(&good, b".weight\":", b".weihgt\":"));
     put(path, "later.model", replaced(&good, br#"\"format_version\":1"#, br#"\"format_version\":2"#));
+    // Cells of 900 µm: a tile of a slide would look as far around itself.
+    put(path, "coarse.model", replaced(&good, br#"\"network_mpp\":0.5"#, br#"\"network_mpp\":9e2"#));
     put(path, "vast.model", [&u64::MAX.to_le_bytes(), header].concat());
     let refused = [
         ("foreign.model", "architecture"),
@@ -97,6 +99,7 @@ fn what_is_no_model_of_ours_is_refused() {
         ("cut.model", "not a readable safetensors model"),
         ("renamed.model", "no tensor"),
         ("later.model", "version 2"),
+        ("coarse.model", "best.network_mpp must be at most 4"),
         ("vast.model", "not a readable safetensors model"),
         ("nowhere.model", "no such file"),
     ];

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::nuclei::confidence::nearest;
 use microtome_kernels::Size;
 use microtome_vault::Result;
 
@@ -24,12 +25,7 @@ pub fn write_confidence(folder: &Path, name: &str, size: Size, confidence: &[f32
 
 /// One byte a pixel: 0 to 1 becomes 0 to 255, rounded to nearest; what is not a number becomes 0.
 pub fn confidence_grey(confidence: &[f32]) -> Vec<u8> {
-    let grey = |value: f32| {
-        // A float that is converted to an integer saturates, and NaN becomes 0. `round` would be a call for each pixel.
-        let whole = value as u8;
-        whole.saturating_add(u8::from(value - f32::from(whole) >= 0.5))
-    };
-    confidence.iter().map(|&value| grey(value * 255.0)).collect()
+    confidence.iter().map(|&value| nearest(value * 255.0).min(255) as u8).collect()
 }
 
 #[cfg(test)]

@@ -19,6 +19,13 @@ impl ConfidenceMap {
     }
 }
 
+/// The nearest whole number, halves up, for confidences that are kept in parts of a whole; 0 for what is less or no number,
+/// 65,535 for what is more. Unlike [`f32::round`] many at a time, without a call.
+pub fn nearest(value: f32) -> u16 {
+    let whole = value as u16;
+    whole.saturating_add(u16::from(value - f32::from(whole) >= 0.5))
+}
+
 /// The part of a picture that is decided about; the rest of it is what lies around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -90,6 +97,14 @@ impl ConfidenceMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest_and_no_number_is_zero() {
+        for value in (0..200).map(|i| i as f32 / 4.0).chain([65_534.5, 65_535.0, 0.499_999_97]) {
+            assert_eq!(nearest(value), value.round() as u16, "{value}");
+        }
+        assert_eq!([f32::NAN, -3.0, 65_535.5, 1e9].map(nearest), [0, 0, u16::MAX, u16::MAX]);
+    }
 
     #[test]
     fn a_part_is_cut_in_its_place_as_out_of_it() {

@@ -499,6 +499,12 @@ mod tests {
         assert!(
             message("", &[("best.learning_rate", "inf")]).contains("best.learning_rate must be a number")
         );
+        for value in ["-1", "4.1", "nan"] {
+            assert!(
+                message("", &[("best.network_mpp", value)]).contains("best.network_mpp must be"),
+                "{value}"
+            );
+        }
         assert!(message("\n[[", &[]).contains("not valid TOML") && message("\n[[", &[]).contains("line 2"));
     }
 

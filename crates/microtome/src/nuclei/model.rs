@@ -63,7 +63,8 @@ impl Model {
     /// Reads a model.
     ///
     /// # Errors
-    /// `Input` when the file is not a model of this architecture and of a version that is known.
+    /// `Input` when the file is not a model of this architecture and of a version that is known, or holds values that
+    /// no training takes.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = disk::read_file_bounded(path, LARGEST)?;
         let model = Self::from_bytes(&bytes).map_err(|error| error.at(path))?;
@@ -89,7 +90,9 @@ impl Model {
                 .advise("a newer microtome wrote it; use that one"));
         }
         let check = record.config.check();
-        check.map_err(|error| Error::input(format!("the model was not trained with that ({error})")))?;
+        check.map_err(|error| {
+            Error::input(format!("the model's record has values that none is trained with ({error})"))
+        })?;
         Ok(Self { weights, record })
     }
 }

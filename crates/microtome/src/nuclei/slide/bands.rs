@@ -10,7 +10,7 @@
 //! the tile that gives it goes on with these itself, so that both see the same values.
 
 use super::record::{Reader, put, put_bytes};
-use crate::nuclei::confidence::ConfidenceMap;
+use crate::nuclei::confidence::{ConfidenceMap, nearest};
 use microtome_slide::{PointInLevel, RectangleInLevel, Size, TilePlan};
 use microtome_vault::{Budget, Error, Result, checksum, disk};
 use std::collections::{BTreeMap, VecDeque};
@@ -232,7 +232,7 @@ impl Band {
         for y in 0..rectangle.size.height_px {
             let start = start_in(rectangle, origin, map.size, y);
             let row = &map.values[start..start + rectangle.size.width_px];
-            values.extend(row.iter().map(|value| rounded(value * ONE)));
+            values.extend(row.iter().map(|value| nearest(value * ONE)));
         }
         Self { rectangle, values }
     }
@@ -245,12 +245,6 @@ impl Band {
             places.zip(row).for_each(|(place, value)| *place = f32::from(*value) / ONE);
         }
     }
-}
-
-/// The nearest whole number, halves up. Unlike [`f32::round`] many at a time, without a call.
-fn rounded(value: f32) -> u16 {
-    let whole = value as u16;
-    whole.saturating_add(u16::from(value - f32::from(whole) >= 0.5))
 }
 
 /// Whether what a tile hands on is on disk.
@@ -455,14 +449,6 @@ mod tests {
             most_held = most_held.max(bands.lock().bands.len());
         }
         assert_eq!(most_held, 2 * THREADS, "four rows hand on, and the last of them are held");
-    }
-
-    #[test]
-    fn numbers_are_rounded_to_the_nearest_and_no_number_is_zero() {
-        for value in (0..200).map(|i| i as f32 / 4.0).chain([65_534.5, 65_535.0, 0.499_999_97]) {
-            assert_eq!(rounded(value), value.round() as u16, "{value}");
-        }
-        assert_eq!([f32::NAN, -3.0, 65_535.5, 1e9].map(rounded), [0, 0, u16::MAX, u16::MAX]);
     }
 
     #[test]
