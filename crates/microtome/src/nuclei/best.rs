@@ -18,6 +18,7 @@ use super::teaching::{CheckpointFolder, Keep, teach};
 use crate::context::Context;
 use microtome_kernels::Size;
 use microtome_kernels::stain::concentration;
+use microtome_kernels::threshold::separability;
 use microtome_nets::confidence::REACH_PX as NETWORK_REACH_PX;
 use microtome_nets::inference::FoldedNetwork;
 use microtome_nets::soft_target::SoftTargetConfig;
@@ -69,10 +70,6 @@ pub struct Values {
     concentrations: [Vec<f32>; 2],
 }
 
-/// What the whole slide has to say about each of its places, as a number of pixels beside those of the place itself: an
-/// eighth of a window. Where a place has no nuclei, those of the slide show what they would look like.
-const PRIOR_VALUES: usize = 1 << 15;
-
 impl Values {
     /// Those of samples of one slide, or of one picture as its own sample.
     pub fn of(samples: &[Picture], config: &StainConfig) -> Self {
@@ -95,27 +92,6 @@ impl Values {
         self.stain
     }
 
-    /// An even sample of them, for places to be read beside.
-    pub fn thinned(&self) -> Self {
-        let thin = |values: &Vec<f32>| -> Vec<f32> {
-            values.iter().copied().step_by((values.len() / PRIOR_VALUES).max(1)).take(PRIOR_VALUES).collect()
-        };
-        Self {
-            stain: self.stain,
-            contrast: [thin(&self.contrast[0]), thin(&self.contrast[1])],
-            concentrations: [thin(&self.concentrations[0]), thin(&self.concentrations[1])],
-        }
-    }
-
-    /// These and the others', read by these' stain.
-    pub fn beside(mut self, others: &Self) -> Self {
-        for i in 0..2 {
-            self.contrast[i].extend_from_slice(&others.contrast[i]);
-            self.concentrations[i].extend_from_slice(&others.concentrations[i]);
-        }
-        self
-    }
-
     /// The reading that they make.
     pub fn reading(&self) -> Reading {
         let slope = |scale: usize| Slope::of(&self.contrast[scale]).unwrap_or(Slope::NEVER);
@@ -125,6 +101,28 @@ impl Values {
             slopes: [slope(0), slope(1)],
         }
     }
+
+    /// The reading that they make as those of a place of a slide, which as a whole is read otherwise.
+    ///
+    /// A place without nuclei can be parted, too, into the darker and the paler half of what is there. So what is not clearly of
+    /// two kinds must stand out as far as nuclei of the slide do.
+    pub fn reading_within(&self, slide: &Reading) -> Reading {
+        let mut reading = self.reading();
+        for (scale, slope) in reading.slopes.iter_mut().enumerate() {
+            let doubt = doubt(separability(&self.contrast[scale], slope.threshold));
+            *slope = slope.as_wide_as(doubt * slide.slopes[scale].width);
+        }
+        reading
+    }
+}
+
+/// How little a separability (η of Otsu) speaks for values of two kinds, 0 to 1. It is a half for that of a normal distribution,
+/// 2/π, which is of one kind.
+fn doubt(separability: f64) -> f32 {
+    const OF_NORMAL: f64 = 2.0 / std::f64::consts::PI;
+    /// From no doubt to nothing else.
+    const RANGE: f64 = 0.05;
+    (0.5 + (OF_NORMAL - separability) / RANGE).clamp(0.0, 1.0) as f32
 }
 
 impl BestCalibration {
@@ -315,10 +313,10 @@ fn calibrations_of_group(group: &[Picture], config: &StainConfig) -> Vec<BestCal
         return vec![BestCalibration::of(group, config)];
     }
     let whole = Values::of(group, config);
-    let prior = whole.thinned();
+    let (stain, whole) = (whole.stain, whole.reading());
     let of_window = |window: &Picture| {
-        let values = Values::of(std::slice::from_ref(window), config).beside(&prior);
-        BestCalibration::of_field(whole.stain, Field::everywhere(values.reading()), config)
+        let reading = Values::of(std::slice::from_ref(window), config).reading_within(&whole);
+        BestCalibration::of_field(stain, Field::everywhere(reading), config)
     };
     group.iter().map(of_window).collect()
 }
@@ -385,4 +383,51 @@ fn lesson(
 fn training_picture(lesson: &Lesson) -> TrainingPicture<'_> {
     let target = SoftTarget { probability: &lesson.probability, weight: &lesson.weight };
     TrainingPicture { size: lesson.size, rgb: &lesson.seen, target: Some(target) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nuclei::stain::StainVectors;
+
+    /// Values of one kind, spread as a normal distribution is, and of two kinds if some are nuclei.
+    fn values(nuclei: usize) -> Values {
+        let stain = StainCalibration::of(
+            &[],
+            &StainConfig { vectors: StainVectors::RuifrokJohnston, smoothing_px: 1.0 },
+        );
+        let mut state = 1u64;
+        let mut chance = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 24) as f32
+        };
+        // The sum of twelve evenly spread numbers is nearly normal, of variance 1.
+        let mut normal = move || (0..12).map(|_| chance()).sum::<f32>() - 6.0;
+        let contrast: Vec<f32> =
+            (0..10_000).map(|i| 0.03 * normal() + if i < nuclei { 0.4 } else { 0.1 }).collect();
+        Values {
+            stain,
+            contrast: [contrast.clone(), contrast.clone()],
+            concentrations: [contrast.clone(), contrast],
+        }
+    }
+
+    #[test]
+    fn what_is_of_one_kind_stands_out_as_far_as_nuclei_of_the_slide_or_is_none() {
+        let slide = values(1500).reading();
+        let (empty, full) = (values(0), values(2000));
+        assert_eq!(full.reading_within(&slide), full.reading());
+        let (alone, within) = (empty.reading().slopes[0], empty.reading_within(&slide).slopes[0]);
+        let share_above = |threshold: f32| {
+            empty.contrast[0].iter().filter(|value| **value > threshold).count() as f32 / 10_000.0
+        };
+        assert!(share_above(alone.threshold) > 0.4, "half of what is there");
+        assert!(share_above(within.threshold) < 0.3, "{within:?}");
+        assert!(within.width > 0.3 * slide.slopes[0].width, "{within:?}");
+    }
+
+    #[test]
+    fn doubt_is_a_half_where_a_normal_distribution_is_parted() {
+        assert_eq!([0.0, 0.6, 2.0 / std::f64::consts::PI, 0.68, 1.0].map(doubt), [1.0, 1.0, 0.5, 0.0, 0.0]);
+    }
 }

@@ -31,6 +31,11 @@ impl Cells {
         self.side_px
     }
 
+    /// The resolution of pictures of cells, whose pixels are of resolution `mpp`.
+    pub fn mpp(self, mpp: Option<MicronsPerPixel>) -> Option<MicronsPerPixel> {
+        MicronsPerPixel::new(Scale::of(mpp).microns() * self.side_px as f64).ok()
+    }
+
     /// How many cells there are along both sides of `size`, those that are cut included.
     pub fn count(self, size: Size) -> Size {
         Size::new(size.width_px.div_ceil(self.side_px), size.height_px.div_ceil(self.side_px))
@@ -148,6 +153,14 @@ mod tests {
         let cases =
             [(0.5, 0.25), (0.5, 0.2527), (0.5, 0.5), (0.5, 1.0), (0.5, 0.17), (0.0, 0.25), (99.0, 0.25)];
         assert_eq!(cases.map(|(um, mpp)| side_px(um, mpp)), [2, 2, 1, 1, 3, 1, 64]);
+    }
+
+    #[test]
+    fn cells_are_as_coarse_as_their_pixels_are_many() {
+        let microns =
+            |mpp: Option<MicronsPerPixel>| Cells::about(1.0, mpp).mpp(mpp).map(MicronsPerPixel::microns);
+        assert_eq!(microns(MicronsPerPixel::new(0.3).ok()), Some(0.3 * 3.0));
+        assert_eq!(microns(None), Some(1.0));
     }
 
     #[test]

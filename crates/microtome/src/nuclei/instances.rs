@@ -66,6 +66,11 @@ impl Scale {
         Self { microns: mpp.map_or(REFERENCE_MPP, MicronsPerPixel::microns) }
     }
 
+    /// The side of a pixel, in µm.
+    pub fn microns(self) -> f64 {
+        self.microns
+    }
+
     /// A length in pixels.
     pub fn length_px(self, um: f64) -> f64 {
         um / self.microns

@@ -2,7 +2,7 @@
 //! from the rest.
 //!
 //! A picture is read alike everywhere. A slide is not: sections are thicker here than there, stains fade, and tissues
-//! differ. It is read at anchors on a grid, and in between by linear interpolation, so that nothing jumps anywhere.
+//! differ. Each of its places has a reading, and in between they are interpolated linearly, so that nothing jumps anywhere.
 
 use super::stain::Slope;
 use microtome_kernels::Size;
@@ -10,6 +10,7 @@ use microtome_kernels::stain::optical_density;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// How a place is read.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,13 +60,15 @@ impl Reading {
 /// Pixels of a row that are read alike; blocks begin at multiples of it in the slide, wherever windows begin.
 pub const BLOCK_PX: usize = 16;
 
-/// Readings on a grid of anchors, in the middles of squares.
+/// Readings of the places of a grid, at the middles of squares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
     grid: Size,
     /// Side of the squares, in pixels.
     spacing_px: usize,
-    anchors: Vec<Reading>,
+    readings: Arc<[Reading]>,
+    /// Which reading each square has, row by row.
+    places: Arc<[u32]>,
     /// Where the upper left corner of what is looked at lies, in pixels right and down.
     corner_px: [usize; 2],
 }
@@ -73,16 +76,17 @@ pub struct Field {
 impl Field {
     /// One reading for all places.
     pub fn everywhere(reading: Reading) -> Self {
-        Self { grid: Size::new(1, 1), spacing_px: 1, anchors: vec![reading], corner_px: [0, 0] }
+        Self::of_squares(Size::new(1, 1), 1, vec![reading], vec![0])
     }
 
-    /// A reading for each square of a grid, row by row.
+    /// Readings, and which of them each square of a grid has, row by row.
     ///
     /// # Panics
     /// If there is not one for each.
-    pub fn of_squares(grid: Size, spacing_px: usize, anchors: Vec<Reading>) -> Self {
-        assert_eq!(anchors.len(), grid.area_px(), "a reading for each square");
-        Self { grid, spacing_px, anchors, corner_px: [0, 0] }
+    pub fn of_squares(grid: Size, spacing_px: usize, readings: Vec<Reading>, places: Vec<u32>) -> Self {
+        assert_eq!(places.len(), grid.area_px(), "a reading for each square");
+        assert!(places.iter().all(|place| (*place as usize) < readings.len()), "readings that there are");
+        Self { grid, spacing_px, readings: readings.into(), places: places.into(), corner_px: [0, 0] }
     }
 
     /// The field as it is seen from a window whose upper left corner is `x_px` to the right and `y_px` down.
@@ -113,26 +117,32 @@ impl Field {
 
     /// Calls `work` with the columns of each block of row `y` of a picture `width_px` wide, and with its reading.
     pub fn for_blocks(&self, y: usize, width_px: usize, mut work: impl FnMut(Range<usize>, &Reading)) {
-        if let [only] = &self.anchors[..] {
+        if let [only] = &self.readings[..] {
             return work(0..width_px, only);
         }
         let [left_px, top_px] = self.corner_px;
         let (above, below, part) = self.between((top_px + y) as f32 + 0.5, self.grid.height_px);
-        let row = |row: usize| &self.anchors[row * self.grid.width_px..][..self.grid.width_px];
-        let line: Vec<Reading> =
-            row(above).iter().zip(row(below)).map(|(above, below)| above.towards(below, part)).collect();
+        let (first, ..) = self.between(left_px as f32, self.grid.width_px);
+        let (_, last, _) = self.between((left_px + width_px + BLOCK_PX) as f32, self.grid.width_px);
+        let of_row = |row: usize| &self.places[row * self.grid.width_px..][first..=last];
+        let reading = |place: &u32| &self.readings[*place as usize];
+        let line: Vec<Reading> = of_row(above)
+            .iter()
+            .zip(of_row(below))
+            .map(|(above, below)| reading(above).towards(reading(below), part))
+            .collect();
         let mut start = 0;
         while start < width_px {
             let block = (left_px + start) / BLOCK_PX;
             let end = ((block + 1) * BLOCK_PX - left_px).min(width_px);
             let middle = (block * BLOCK_PX + BLOCK_PX / 2) as f32;
             let (before, after, part) = self.between(middle, self.grid.width_px);
-            work(start..end, &line[before].towards(&line[after], part));
+            work(start..end, &line[before - first].towards(&line[after - first], part));
             start = end;
         }
     }
 
-    /// The anchors before and after a place, and how near it is to the second.
+    /// The squares before and after a place, and how near it is to the second.
     fn between(&self, place_px: f32, count: usize) -> (usize, usize, f32) {
         let place = (place_px / self.spacing_px as f32 - 0.5).clamp(0.0, (count - 1) as f32);
         let first = (place as usize).min(count - 1);
@@ -160,15 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn between_anchors_readings_change_evenly_and_windows_see_what_the_whole_sees() {
-        let anchors = (0..6).map(|i| reading(i as f32)).collect();
-        let field = Field::of_squares(Size::new(3, 2), 160, anchors);
+    fn between_places_readings_change_evenly_and_windows_see_what_the_whole_sees() {
+        let readings = (0..6).map(|i| reading(5.0 - i as f32)).collect();
+        let field = Field::of_squares(Size::new(3, 2), 160, readings, vec![5, 4, 3, 2, 1, 0]);
         let first = row(&field, 0, 480);
         assert_eq!((first[0], first[479], first.len()), (0.0, 2.0, 480));
         assert!((first[14 * 16] - (14.0 * 16.0 + 8.0) / 160.0 + 0.5).abs() < 1e-6);
         let down = (159.5 / 160.0 - 0.5) * 3.0;
         assert!((row(&field, 159, 16)[0] - down).abs() < 1e-5);
-        for (x, y) in [(160, 48), (163, 1), (15, 17)] {
+        for (x, y) in [(160, 48), (163, 1), (15, 17), (400, 90)] {
             assert_eq!(row(&field.seen_from(x, y), 7, 64), row(&field, y + 7, 480)[x..x + 64]);
         }
         let one = Field::everywhere(reading(3.0));

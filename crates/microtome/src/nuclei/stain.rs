@@ -59,6 +59,13 @@ impl Slope {
     /// The slope by which nothing is a nucleus.
     pub const NEVER: Self = Self { threshold: 1e6, width: 1.0 };
 
+    /// The slope of the same lower side, with the higher one far enough for a width of `least`.
+    pub fn as_wide_as(self, least: f32) -> Self {
+        let missing = (least - self.width).max(0.0);
+        // Otsu's threshold lies in the middle of both sides' means.
+        Self { threshold: self.threshold + 0.5 * STEEPNESS * missing, width: self.width + missing }
+    }
+
     /// The slope between this one (`part` 0) and the other (1).
     pub fn towards(self, other: Self, part: f32) -> Self {
         let mix = |a: f32, b: f32| a + part * (b - a);
