@@ -3,6 +3,7 @@
 //! Rows are cut into runs, and runs that touch a run of the row above are joined by union-find: the work
 //! follows the number of runs, which is far below the number of pixels.
 
+use crate::labels::runs;
 use crate::region::PixelBox;
 use crate::{Labels, Size};
 use std::ops::Range;
@@ -35,9 +36,7 @@ pub fn label_components(mask: &[bool], size: Size, connectivity: Connectivity) -
 /// file.
 pub fn areas_px(labels: &Labels) -> Vec<usize> {
     let mut areas_px = vec![0; labels.highest_id() as usize + 1];
-    for run in labels.ids.chunk_by(|one, next| one == next) {
-        areas_px[run[0] as usize] += run.len();
-    }
+    runs(&labels.ids).for_each(|(run, id)| areas_px[id as usize] += run.len());
     areas_px
 }
 
@@ -56,15 +55,10 @@ pub struct Extent {
 pub fn extents(labels: &Labels) -> Vec<Option<Extent>> {
     let mut extents: Vec<Option<Extent>> = vec![None; labels.highest_id() as usize + 1];
     for (y, row) in labels.ids.chunks_exact(labels.size.width_px.max(1)).enumerate() {
-        let mut end = 0;
-        for run in row.chunk_by(|one, next| one == next) {
-            let start = end;
-            end += run.len();
-            if run[0] == 0 {
-                continue;
-            }
+        for (run, id) in runs(row).filter(|(_, id)| *id > 0) {
+            let (start, end) = (run.start, run.end);
             let whole = PixelBox { min_x_px: start, min_y_px: y, max_x_px: end, max_y_px: y + 1 };
-            let extent = extents[run[0] as usize].get_or_insert(Extent { bounds: whole, first_x_px: start });
+            let extent = extents[id as usize].get_or_insert(Extent { bounds: whole, first_x_px: start });
             extent.bounds.min_x_px = extent.bounds.min_x_px.min(start);
             extent.bounds.max_x_px = extent.bounds.max_x_px.max(end);
             extent.bounds.max_y_px = y + 1;

@@ -5,8 +5,11 @@
 //! All arithmetic is in whole numbers until the last square root, so that the distances are exact. Both passes work in the
 //! place of the result: `f32` counts rows exactly up to 2²⁴, and a run's parabolas are known before it is overwritten.
 
+mod near;
+
 use crate::Size;
 use crate::columns::{strip_px, strips};
+use near::Near;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -35,12 +38,15 @@ pub fn distance_to_background_px(mask: &[bool], size: Size) -> Vec<f32> {
     let mut distances_px = vec![0.0; mask.len()];
     column_distances(mask, size, &mut distances_px);
     let rows = distances_px.par_chunks_mut(size.width_px);
-    rows.for_each_init(Envelope::default, |envelope, row| {
+    rows.for_each_init(Default::default, |(near, envelope): &mut (Near, Envelope), row| {
         let mut next = 0;
         while let Some(run) = run_off_background(row, next) {
-            envelope.build(&row[run.clone()]);
-            envelope.write_distances(&mut row[run.clone()]);
             next = run.end;
+            let run = &mut row[run];
+            if !near.write_distances(run) {
+                envelope.build(run);
+                envelope.write_distances(run);
+            }
         }
     });
     distances_px

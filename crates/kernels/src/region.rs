@@ -4,6 +4,7 @@
 //! so that the work is linear in the pixels even where bounding boxes overlap. Numbers are those of
 //! `skimage.measure.regionprops`; sums are in integers, so that nothing depends on the order of addition.
 
+use crate::labels::runs;
 use crate::{Labels, Size};
 use rayon::prelude::*;
 
@@ -75,11 +76,11 @@ struct Run {
 fn runs_of(labels: &Labels) -> Vec<Run> {
     let rows = labels.ids.par_chunks(labels.size.width_px.max(1)).enumerate();
     rows.flat_map_iter(|(y, row)| {
-        let mut end = 0;
-        row.chunk_by(|one, next| one == next).filter_map(move |ids| {
-            let start = end;
-            end += ids.len();
-            (ids[0] > 0).then_some(Run { id: ids[0], y, start, end })
+        runs(row).filter(|(_, id)| *id > 0).map(move |(run, id)| Run {
+            id,
+            y,
+            start: run.start,
+            end: run.end,
         })
     })
     .collect()

@@ -6,6 +6,7 @@
 //! unmixed once.
 
 use microtome_kernels::Labels;
+use microtome_kernels::labels::runs;
 use microtome_kernels::region::{Region, measure_regions};
 use microtome_kernels::stain::{StainMatrix, optical_density};
 
@@ -90,11 +91,8 @@ impl Sums {
 /// The sums of each region, in their order. A nucleus is looked up once a run, not once a pixel.
 fn sums_of(regions: &[Region], labels: &Labels, rgb: &[u8], confidence: &[f32]) -> Vec<Sums> {
     let mut sums = vec![Sums::default(); regions.len()];
-    let mut start = 0;
-    for run in labels.ids.chunk_by(|one, next| one == next) {
-        let pixels = start..start + run.len();
-        start = pixels.end;
-        let place = run.first().and_then(|id| regions.binary_search_by_key(id, |region| region.id).ok());
+    for (pixels, id) in runs(&labels.ids).filter(|(_, id)| *id > 0) {
+        let place = regions.binary_search_by_key(&id, |region| region.id).ok();
         if let Some(sums) = place.and_then(|place| sums.get_mut(place)) {
             sums.add(&rgb[3 * pixels.start..3 * pixels.end], &confidence[pixels]);
         }

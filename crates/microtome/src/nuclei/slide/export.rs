@@ -373,11 +373,18 @@ impl Overlay {
         let bounds = one.nucleus.region.bounds;
         let width_px = bounds.max_x_px - bounds.min_x_px;
         let mark = (one.nucleus.id % u32::from(u16::MAX)) as u16 + 1;
-        for (at, _) in one.mask.iter().enumerate().filter(|(_, is)| **is) {
-            let cell = |position: usize| ((position as f64 + 0.5) * scale) as usize;
-            let (x, y) = (cell(bounds.min_x_px + at % width_px), cell(bounds.min_y_px + at / width_px));
-            if x < self.size.width_px && y < self.size.height_px {
-                self.marks[self.size.index(x, y)] = mark;
+        let cell = |position: usize| ((position as f64 + 0.5) * scale) as usize;
+        let columns: Vec<usize> = (bounds.min_x_px..bounds.max_x_px).map(cell).collect();
+        for (y, row) in (bounds.min_y_px..).zip(one.mask.chunks_exact(width_px.max(1))) {
+            let y = cell(y);
+            if y >= self.size.height_px {
+                break;
+            }
+            let marks = &mut self.marks[self.size.index(0, y)..][..self.size.width_px];
+            for (x, _) in columns.iter().zip(row).filter(|(_, is)| **is) {
+                if let Some(at) = marks.get_mut(*x) {
+                    *at = mark;
+                }
             }
         }
     }

@@ -98,10 +98,25 @@ fn put_nucleus(bytes: &mut Vec<u8>, Outlined { nucleus, mask }: &Outlined) {
         nucleus.mean_confidence,
     ];
     measured.iter().for_each(|number| put(bytes, number.to_bits()));
-    let bits =
-        |eight: &[bool]| eight.iter().enumerate().fold(0u8, |bits, (i, bit)| bits | u8::from(*bit) << i);
-    let packed: Vec<u8> = mask.chunks(8).map(bits).collect();
-    put_bytes(bytes, &packed);
+    put(bytes, mask.len().div_ceil(8) as u64);
+    let (eights, rest) = mask.as_chunks();
+    bytes.extend(eights.iter().map(packed));
+    if !rest.is_empty() {
+        let mut last = [false; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        bytes.push(packed(&last));
+    }
+}
+
+/// Eight bits as a byte, the first as the lowest.
+fn packed(bits: &[bool; 8]) -> u8 {
+    // Moves bit 0 of byte i to bit 56 + i; no two products meet on the way.
+    (u64::from_le_bytes(bits.map(u8::from)).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+}
+
+/// The bits of a byte.
+fn unpacked(byte: u8) -> [bool; 8] {
+    std::array::from_fn(|i| byte >> i & 1 == 1)
 }
 
 /// What is left of a record.
@@ -169,9 +184,10 @@ impl<'a> Reader<'a> {
         let packed = self.bytes()?;
         let width = bounds.max_x_px.checked_sub(bounds.min_x_px)?;
         let count = bounds.max_y_px.checked_sub(bounds.min_y_px)?.checked_mul(width)?;
-        let bit = |at: usize| packed.get(at / 8).map(|byte| byte >> (at % 8) & 1 == 1);
         (packed.len() == count.div_ceil(8)).then_some(())?;
-        let mask = (0..count).map(bit).collect::<Option<Vec<bool>>>()?;
+        let mut mask = Vec::with_capacity(8 * packed.len());
+        packed.iter().for_each(|byte| mask.extend_from_slice(&unpacked(*byte)));
+        mask.truncate(count);
         Some(Outlined { nucleus, mask })
     }
 }
@@ -179,6 +195,15 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_byte_is_the_bits_that_it_was_made_of() {
+        for byte in 0..=255 {
+            let bits = unpacked(byte);
+            assert_eq!((packed(&bits), bits.map(u8::from).iter().sum()), (byte, byte.count_ones() as u8));
+            assert_eq!((bits[0], bits[7]), (byte % 2 == 1, byte >= 128));
+        }
+    }
 
     fn found() -> TileFound {
         let number = |i: usize| (i as f64 * 1.7).sin();

@@ -7,6 +7,7 @@ use crate::nuclei::instances::{Scale, instances};
 use crate::nuclei::measure::{Nucleus, measure};
 use crate::nuclei::segmenter::{Calibration, Segmenter};
 use microtome_kernels::components::{Extent, extents};
+use microtome_kernels::labels::end_of_run;
 use microtome_kernels::region::PixelBox;
 use microtome_kernels::{Labels, Size};
 use microtome_slide::focus::is_out_of_focus;
@@ -235,15 +236,14 @@ pub fn own(
     for (y, row) in labels.ids.chunks_exact_mut(labels.size.width_px.max(1)).enumerate() {
         let in_rows = rows.contains(&y);
         let mut end = 0;
-        for run in row.chunk_by_mut(|one, next| one == next) {
-            let start = end;
-            end += run.len();
-            match owners[run[0] as usize] {
+        while end < row.len() {
+            let (start, id) = (end, row[end] as usize);
+            end = end_of_run(row, start);
+            match owners[id] {
                 Owner::This => {}
-                Owner::Other => run.fill(0),
+                Owner::Other => row[start..end].fill(0),
                 Owner::Core => {
-                    let id = run[0] as usize;
-                    for (x, pixel) in (start..).zip(run) {
+                    for (x, pixel) in (start..).zip(&mut row[start..end]) {
                         let is_own = in_rows && columns.contains(&x);
                         cut[id] |= is_own;
                         *pixel = if is_own { *pixel } else { 0 };
@@ -271,9 +271,11 @@ enum Owner {
 fn outlined(mut nucleus: Nucleus, labels: &Labels, corner: PointInLevel) -> Outlined {
     let bounds = nucleus.region.bounds;
     let size = Size::new(bounds.max_x_px - bounds.min_x_px, bounds.max_y_px - bounds.min_y_px);
-    let row =
-        |y: usize| &labels.ids[labels.size.index(bounds.min_x_px, bounds.min_y_px + y)..][..size.width_px];
-    let mask = (0..size.height_px).flat_map(row).map(|id| *id == nucleus.id).collect();
+    let mut mask = Vec::with_capacity(size.area_px());
+    for y in bounds.min_y_px..bounds.max_y_px {
+        let row = &labels.ids[labels.size.index(bounds.min_x_px, y)..][..size.width_px];
+        mask.extend(row.iter().map(|id| *id == nucleus.id));
+    }
     let (right, down) = (corner.x_px as usize, corner.y_px as usize);
     let region = &mut nucleus.region;
     region.bounds = PixelBox {
