@@ -3,8 +3,8 @@
 //! Rows are cut into runs, and runs that touch a run of the row above are joined by union-find: the work
 //! follows the number of runs, which is far below the number of pixels.
 
-use crate::labels::runs;
 use crate::region::PixelBox;
+use crate::runs::{end_of_run, runs};
 use crate::{Labels, Size};
 use std::ops::Range;
 
@@ -207,12 +207,13 @@ fn joined_runs(mask: &[bool], wanted: bool, size: Size, connectivity: Connectivi
 }
 
 fn push_runs(runs: &mut Vec<Run>, mask: &[bool], wanted: bool, row: Range<usize>) {
-    let mut at = row.start;
-    while let Some(skip) = mask[at..row.end].iter().position(|&inside| inside == wanted) {
-        let start = at + skip;
-        let length = mask[start..row.end].iter().position(|&inside| inside != wanted);
-        at = length.map_or(row.end, |length| start + length);
-        runs.push(Run { start: start as u32, end: at as u32 });
+    let mut start = row.start;
+    while start < row.end {
+        let end = end_of_run(&mask[..row.end], start);
+        if mask[start] == wanted {
+            runs.push(Run { start: start as u32, end: end as u32 });
+        }
+        start = end;
     }
 }
 

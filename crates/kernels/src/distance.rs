@@ -9,6 +9,7 @@ mod near;
 
 use crate::Size;
 use crate::columns::{strip_px, strips};
+use crate::runs::end_of_run;
 use near::Near;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -55,7 +56,10 @@ pub fn distance_to_background_px(mask: &[bool], size: Size) -> Vec<f32> {
 /// The next run of a row's pixels, from `next` on, that are not background, with the background pixel before and after it: behind
 /// these nothing is nearer. Elsewhere the distance is 0.
 fn run_off_background(row: &[f32], next: usize) -> Option<Range<usize>> {
-    let start = next + row[next..].iter().position(|column| *column > 0.0)?;
+    let start = if *row.get(next)? > 0.0 { next } else { end_of_run(row, next) };
+    if start == row.len() {
+        return None;
+    }
     let end =
         row[start..].iter().position(|column| *column == 0.0).map_or(row.len(), |length| start + length);
     Some(start.saturating_sub(1)..(end + 1).min(row.len()))

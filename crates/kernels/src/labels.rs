@@ -1,7 +1,7 @@
 //! Label maps: one number a pixel, 0 for background.
 
 use crate::Size;
-use std::ops::Range;
+use crate::runs::end_of_run;
 
 /// A label map: `ids[y * width_px + x]` is 0 for background, else the number of the object that owns the pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,54 +63,9 @@ impl Labels {
     }
 }
 
-/// The runs of one id that pixels consist of, background among them: where each lies, and its id.
-pub fn runs(ids: &[u32]) -> impl Iterator<Item = (Range<usize>, u32)> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let id = *ids.get(start)?;
-        let run = start..end_of_run(ids, start);
-        start = run.end;
-        Some((run, id))
-    })
-}
-
-/// Pixels that are compared at once.
-const BLOCK_PX: usize = 16;
-
-/// Where the run of the pixel `start` ends, which there is.
-#[inline]
-pub fn end_of_run(ids: &[u32], start: usize) -> usize {
-    let (id, mut end) = (ids[start], start + 1);
-    // Most of a map is background, in long runs: without a branch a pixel.
-    let is_all = |block: &[u32; BLOCK_PX]| block.iter().fold(true, |all, other| all & (*other == id));
-    while ids[end..].first_chunk().is_some_and(is_all) {
-        end += BLOCK_PX;
-    }
-    end + ids[end..].iter().take_while(|other| **other == id).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_are_as_long_as_their_id_goes_on() {
-        for length in 1..70 {
-            let ids: Vec<u32> = [(0, 3), (5, length), (0, 1), (5, 16), (2, length)]
-                .into_iter()
-                .flat_map(|(id, count)| std::iter::repeat_n(id, count))
-                .collect();
-            let found: Vec<_> = runs(&ids).collect();
-            let starts = [0, 3, 3 + length, 4 + length, 20 + length, 20 + 2 * length];
-            let expected: Vec<_> = [0, 5, 0, 5, 2]
-                .into_iter()
-                .enumerate()
-                .map(|(i, id)| (starts[i]..starts[i + 1], id))
-                .collect();
-            assert_eq!(found, expected);
-        }
-        assert_eq!(runs(&[]).count(), 0);
-    }
 
     #[test]
     fn renumbering_follows_the_scan() {

@@ -30,6 +30,7 @@ pub mod network;
 pub mod polygon;
 pub mod region;
 pub mod resample;
+pub mod runs;
 pub mod size;
 pub mod stain;
 pub mod threshold;

@@ -4,7 +4,7 @@
 //! so that the work is linear in the pixels even where bounding boxes overlap. Numbers are those of
 //! `skimage.measure.regionprops`; sums are in integers, so that nothing depends on the order of addition.
 
-use crate::labels::runs;
+use crate::runs::runs;
 use crate::{Labels, Size};
 use rayon::prelude::*;
 
@@ -57,11 +57,29 @@ pub struct Region {
 /// If `labels.ids` does not fill `labels.size`.
 pub fn measure_regions(labels: &Labels) -> Vec<Region> {
     assert_eq!(labels.ids.len(), labels.size.area_px(), "the labels do not fill {} pixels", labels.size);
-    let mut runs = runs_of(labels);
-    // Stable: the runs of an object stay in scan order.
-    runs.par_sort_by_key(|run| run.id);
+    let runs = sorted_by_id(runs_of(labels));
     let objects: Vec<&[Run]> = runs.chunk_by(|one, next| one.id == next.id).collect();
     objects.into_par_iter().filter_map(|runs| measure(labels, runs)).collect()
+}
+
+/// Stable: the runs of an object stay in scan order.
+fn sorted_by_id(mut runs: Vec<Run>) -> Vec<Run> {
+    let highest = runs.iter().map(|run| run.id).max().unwrap_or(0) as usize;
+    if highest > runs.len() {
+        // Ids of a file may be anything.
+        runs.par_sort_by_key(|run| run.id);
+        return runs;
+    }
+    let mut starts = vec![0; highest + 2];
+    runs.iter().for_each(|run| starts[run.id as usize + 1] += 1);
+    (0..=highest).for_each(|id| starts[id + 1] += starts[id]);
+    let mut sorted = runs.clone();
+    for run in runs {
+        let start = &mut starts[run.id as usize];
+        sorted[*start] = run;
+        *start += 1;
+    }
+    sorted
 }
 
 /// Neighbouring pixels of one row and one id: columns `start..end`.
@@ -137,14 +155,13 @@ impl Moments {
     fn of(runs: &[Run], bounds: PixelBox) -> Self {
         let mut sums = Self::default();
         for run in runs {
-            let (first, last) =
-                ((run.start - bounds.min_x_px) as i128, (run.end - bounds.min_x_px) as i128 - 1);
-            let (count, y) = (last - first + 1, (run.y - bounds.min_y_px) as i128);
-            let x = (first + last) * count / 2;
+            let (first, last) = (run.start - bounds.min_x_px, run.end - bounds.min_x_px - 1);
+            let (count, y) = ((last - first + 1) as i128, (run.y - bounds.min_y_px) as i128);
+            let x = ((first + last) * (last - first + 1) / 2) as i128;
             sums.count += count;
             sums.x += x;
             sums.y += y * count;
-            sums.xx += squares_up_to(last) - squares_up_to(first - 1);
+            sums.xx += squares_up_to(last) - first.checked_sub(1).map_or(0, squares_up_to);
             sums.yy += y * y * count;
             sums.xy += x * y;
         }
@@ -169,9 +186,16 @@ impl Moments {
     }
 }
 
-/// 0² + 1² + … + n², and 0 for n = −1.
-fn squares_up_to(n: i128) -> i128 {
-    n * (n + 1) * (2 * n + 1) / 6
+/// 0² + 1² + … + n².
+fn squares_up_to(n: usize) -> i128 {
+    match n {
+        // A division of 128 bits takes as long as all else about a run.
+        0..1_000_000 => (n as u64 * (n as u64 + 1) * (2 * n as u64 + 1) / 6).into(),
+        _ => {
+            let n = n as i128;
+            n * (n + 1) * (2 * n + 1) / 6
+        }
+    }
 }
 
 /// A round object, whose axes have no direction, gets −π/4 as in scikit-image.
@@ -283,4 +307,34 @@ fn first_columns(chain: &[(i64, i64)], rows: usize) -> Vec<i64> {
         }
     }
     columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_squares_are_the_same_either_way() {
+        let step = |n: usize| squares_up_to(n) - squares_up_to(n - 1);
+        for n in [1, 2, 999_998, 999_999, 1_000_000, 1_000_001] {
+            assert_eq!(step(n), (n as i128).pow(2), "{n}");
+        }
+        assert_eq!((squares_up_to(0), squares_up_to(4)), (0, 30));
+    }
+
+    #[test]
+    fn runs_are_sorted_alike_with_small_and_with_huge_ids() {
+        let runs = |scale: u32| -> Vec<Run> {
+            (0..500u32).map(|i| Run { id: 1 + i * 7 % 40 * scale, y: i as usize, start: 0, end: 1 }).collect()
+        };
+        let rows = |runs: Vec<Run>| -> Vec<usize> { runs.into_iter().map(|run| run.y).collect() };
+        let mut expected = runs(1);
+        expected.sort_by_key(|run| run.id);
+        let expected = rows(expected);
+        assert_eq!(
+            (rows(sorted_by_id(runs(1))), rows(sorted_by_id(runs(90_000_000)))),
+            (expected.clone(), expected)
+        );
+        assert!(sorted_by_id(Vec::new()).is_empty());
+    }
 }

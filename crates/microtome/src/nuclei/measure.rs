@@ -6,8 +6,8 @@
 //! unmixed once.
 
 use microtome_kernels::Labels;
-use microtome_kernels::labels::runs;
 use microtome_kernels::region::{Region, measure_regions};
+use microtome_kernels::runs::runs;
 use microtome_kernels::stain::{StainMatrix, optical_density};
 
 /// One nucleus, measured. Optical densities are to the base of ten.

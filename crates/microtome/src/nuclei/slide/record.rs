@@ -16,8 +16,8 @@ const LARGEST: Budget = Budget::of_bytes(1 << 30);
 /// Bytes of a nucleus without its pixels, and of what is said but once: how much room a record takes, about.
 const NUCLEUS_BYTES: usize = 176;
 const REST_BYTES: usize = 1024;
-/// Level of Zstandard: confidence is noise, and more effort does not make it smaller.
-const COMPRESSION: i32 = 1;
+/// Level of Zstandard: confidence is noise, and more effort hardly makes it smaller.
+const COMPRESSION: i32 = -3;
 
 /// Writes what was found in a tile of the run `key`.
 ///
