@@ -211,7 +211,15 @@ fn orientation_rad(xx: i128, yy: i128, xy: i128) -> f64 {
 fn perimeter_px(labels: &Labels, runs: &[Run]) -> f64 {
     let mut steps = [0u32; 3];
     for run in runs {
-        for x in run.start..run.end {
+        // Within a run only its ends lack a neighbour beside them: most pixels are seen to be inside by those above and below.
+        let row = |y: usize| &labels.ids[labels.size.index(0, y)..][..labels.size.width_px];
+        let above = run.y.checked_sub(1).map(row);
+        let below = (run.y + 1 < labels.size.height_px).then(|| row(run.y + 1));
+        let is_inside = |x: usize| {
+            let belongs = |row: Option<&[u32]>| row.is_some_and(|row| row[x] == run.id);
+            x > run.start && x + 1 < run.end && belongs(above) && belongs(below)
+        };
+        for x in (run.start..run.end).filter(|x| !is_inside(*x)) {
             if let Some(kind) = perimeter_step(labels, run.id, x, run.y) {
                 steps[kind] += 1;
             }
@@ -222,12 +230,9 @@ fn perimeter_px(labels: &Labels, runs: &[Run]) -> f64 {
     straight + diagonal * root + corner * (1.0 + root) / 2.0
 }
 
-/// How the perimeter passes a pixel: 0 straight on, 1 diagonally, 2 from one to the other; none if it does
+/// How the perimeter passes a pixel of the border: 0 straight on, 1 diagonally, 2 from one to the other; none if it does
 /// not.
 fn perimeter_step(labels: &Labels, id: u32, x: usize, y: usize) -> Option<usize> {
-    if !is_border(labels, id, x, y) {
-        return None;
-    }
     let passes = |&(dx, dy): &(isize, isize)| {
         neighbour(labels.size, x, y, dx, dy).is_some_and(|(x, y)| is_border(labels, id, x, y))
     };

@@ -88,20 +88,29 @@ pub fn instances(
     mpp: Option<MicronsPerPixel>,
     config: &InstancesConfig,
 ) -> Labels {
+    let mut labels = instances_in_any_order(confidence, mpp, config);
+    labels.renumber();
+    labels
+}
+
+/// [`instances`] before they are numbered by the scan, for who drops some of them first.
+pub fn instances_in_any_order(
+    confidence: &ConfidenceMap,
+    mpp: Option<MicronsPerPixel>,
+    config: &InstancesConfig,
+) -> Labels {
     let (size, scale) = (confidence.size, Scale::of(mpp));
     let mask: Vec<bool> = confidence.values.par_iter().map(|&value| value > config.threshold).collect();
     let mask = clean(mask, size, scale, config);
     let min_area_px = scale.area_px(config.min_area_um2);
-    let mut labels = match config.separation {
+    match config.separation {
         Separation::Components => {
             let mut labels = label_components(&mask, size, Connectivity::Eight);
             drop_small(&mut labels, min_area_px);
             labels
         }
         Separation::Distance => separate(mask, size, scale, (config, min_area_px)),
-    };
-    labels.renumber();
-    labels
+    }
 }
 
 /// The paper's radii, in pixels.

@@ -92,7 +92,11 @@ impl Sums {
 fn sums_of(regions: &[Region], labels: &Labels, rgb: &[u8], confidence: &[f32]) -> Vec<Sums> {
     let mut sums = vec![Sums::default(); regions.len()];
     for (pixels, id) in runs(&labels.ids).filter(|(_, id)| *id > 0) {
-        let place = regions.binary_search_by_key(&id, |region| region.id).ok();
+        // Where ids have no gaps, as a rule, places are known.
+        let place = match regions.get(id as usize - 1) {
+            Some(region) if region.id == id => Some(id as usize - 1),
+            _ => regions.binary_search_by_key(&id, |region| region.id).ok(),
+        };
         if let Some(sums) = place.and_then(|place| sums.get_mut(place)) {
             sums.add(&rgb[3 * pixels.start..3 * pixels.end], &confidence[pixels]);
         }

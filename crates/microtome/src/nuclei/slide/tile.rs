@@ -3,7 +3,7 @@
 use super::bands::Bands;
 use super::order::Dealt;
 use crate::nuclei::confidence::{ConfidenceMap, Part};
-use crate::nuclei::instances::{Scale, instances};
+use crate::nuclei::instances::{Scale, instances_in_any_order};
 use crate::nuclei::measure::{Nucleus, measure};
 use crate::nuclei::segmenter::{Calibration, Segmenter};
 use microtome_kernels::components::{Extent, extents};
@@ -101,7 +101,7 @@ impl TileWork<'_> {
         dealt.hand_on();
         self.bands.keep(core, &handed)?;
         let rgb = part_of(decided, window).cut(picture.rgb, picture.size, 3);
-        let labels = instances(&confidence, self.mpp, self.segmenter.instances_config());
+        let labels = instances_in_any_order(&confidence, self.mpp, self.segmenter.instances_config());
         let (labels, cut) = own(labels, decided, core, largest_px(self.mpp));
         let nuclei = measure(&labels, &rgb, &confidence.values, &self.calibration.stain().matrix);
         drop(rgb);
@@ -300,6 +300,7 @@ mod tests {
     use super::*;
     use crate::nuclei::confidence::ConfidenceMap;
     use crate::nuclei::config::ConfigFile;
+    use crate::nuclei::instances::instances;
     use std::collections::BTreeSet;
 
     /// A number after the other that looks random.
@@ -392,7 +393,8 @@ mod tests {
                         let part = part_of(seen, RectangleInLevel { corner: origin, size });
                         let seen_map =
                             ConfidenceMap { size: seen.size, values: part.cut(map.values.clone(), size, 1) };
-                        let (labels, _) = own(instances(&seen_map, mpp, &config), seen, core, largest_px);
+                        let all = instances_in_any_order(&seen_map, mpp, &config);
+                        let (labels, _) = own(all, seen, core, largest_px);
                         let own = objects(&labels, seen.corner, size);
                         at_borders += own
                             .iter()
