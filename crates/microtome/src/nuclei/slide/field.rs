@@ -27,6 +27,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// read as the whole slide is.
 const LEAST_TISSUE: f64 = 0.85;
 
+/// Blocks that are read at a time, for each thread.
+const BLOCKS_A_THREAD: usize = 16;
+
 /// What a method reads off a slide: off `samples` as a whole, and where it reads places, off the windows of its grid too.
 /// Readings are kept in the file `kept` for the run `key`.
 ///
@@ -98,22 +101,27 @@ impl Windows<'_> {
             self.context.progress().advance(1 + done.fetch_add(1, Ordering::Relaxed), "");
             Ok(seen)
         };
-        let blocks: Result<Vec<Option<Seen>>> = (0..grid.blocks()).into_par_iter().map(of_block).collect();
-        self.context.progress().end();
         let mut densities = vec![[0.0; 3]; grid.squares.area_px()];
         let mut windows: Vec<Option<Window>> = vec![None; grid.windows.area_px()];
-        for (number, seen) in blocks?.into_iter().enumerate() {
-            let (block, Some(seen)) = (grid.block(number), seen) else { continue };
-            let whole = block.seen.size();
-            for (row, y) in block.own.rows.clone().enumerate() {
-                let own = &seen.densities[row * whole.width_px..][..block.own.columns.len()];
-                densities[grid.squares.index(block.own.columns.start, y)..][..own.len()].copy_from_slice(own);
-            }
-            for (y, row) in block.windows.rows.zip(seen.windows.chunks(block.windows.columns.len())) {
-                let start = grid.windows.index(block.windows.columns.start, y);
-                windows[start..][..row.len()].copy_from_slice(row);
+        let numbers: Vec<usize> = (0..grid.blocks()).collect();
+        // A few at a time: what is kept of a block while it waits for the others is more than what is kept of it in the end.
+        for some in numbers.chunks(BLOCKS_A_THREAD * rayon::current_num_threads()) {
+            let seen: Result<Vec<Option<Seen>>> = some.par_iter().map(|number| of_block(*number)).collect();
+            for (number, seen) in some.iter().zip(seen?) {
+                let (block, Some(seen)) = (grid.block(*number), seen) else { continue };
+                let whole = block.seen.size();
+                for (row, y) in block.own.rows.clone().enumerate() {
+                    let own = &seen.densities[row * whole.width_px..][..block.own.columns.len()];
+                    densities[grid.squares.index(block.own.columns.start, y)..][..own.len()]
+                        .copy_from_slice(own);
+                }
+                for (y, row) in block.windows.rows.zip(seen.windows.chunks(block.windows.columns.len())) {
+                    let start = grid.windows.index(block.windows.columns.start, y);
+                    windows[start..][..row.len()].copy_from_slice(row);
+                }
             }
         }
+        self.context.progress().end();
         Ok(self.chosen(&densities, &windows))
     }
 
