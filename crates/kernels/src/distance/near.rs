@@ -1,5 +1,5 @@
 //! The second pass of distances where no background is far: each pixel looks left and right until nothing can be nearer, many
-//! pixels at once. Of masks of nuclei that is all there is to do, and three times as fast as envelopes.
+//! pixels at once. Of masks of nuclei that is nearly all there is to do, and faster than envelopes.
 
 #![allow(unsafe_code)] // Vector registers are read and written through pointers; the kernel argues its bounds.
 

@@ -122,7 +122,8 @@ impl Field {
         }
         let [left_px, top_px] = self.corner_px;
         let (above, below, part) = self.between((top_px + y) as f32 + 0.5, self.grid.height_px);
-        let (first, ..) = self.between(left_px as f32, self.grid.width_px);
+        // The middle of the first block may lie left of the window.
+        let (first, ..) = self.between((left_px / BLOCK_PX * BLOCK_PX) as f32, self.grid.width_px);
         let (_, last, _) = self.between((left_px + width_px + BLOCK_PX) as f32, self.grid.width_px);
         let of_row = |row: usize| &self.places[row * self.grid.width_px..][first..=last];
         let reading = |place: &u32| &self.readings[*place as usize];
@@ -180,6 +181,15 @@ mod tests {
         assert!((row(&field, 159, 16)[0] - down).abs() < 1e-5);
         for (x, y) in [(160, 48), (163, 1), (15, 17), (400, 90)] {
             assert_eq!(row(&field.seen_from(x, y), 7, 64), row(&field, y + 7, 480)[x..x + 64]);
+        }
+        let many = Field::of_squares(
+            Size::new(20, 1),
+            24,
+            (0..20).map(|i| reading(i as f32)).collect(),
+            (0..20).collect(),
+        );
+        for x in 0..400 {
+            assert_eq!(row(&many.seen_from(x, 0), 0, 64), row(&many, 0, 480)[x..x + 64], "from {x}");
         }
         let one = Field::everywhere(reading(3.0));
         assert_eq!(row(&one.seen_from(500, 7), 1000, 33), [3.0; 33]);
