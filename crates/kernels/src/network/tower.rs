@@ -6,27 +6,29 @@
 //! stem, and each of a block's two layers: z = convolution 3×3, y = ELU(batch norm(z)); a block is x + y₂
 //! ```
 //!
-//! Eight channels leave 36 multiplications a byte of memory, so that the tower as a whole is built to touch memory
-//! seldom: only the convolutions' outputs z and the sums x are kept. A layer reads z, normalises and bends it in the
-//! first-level cache, convolves it, and sums the moments of its results while they are in registers, from where they go
-//! past the caches; the backward pass makes the gradient of z, both gradients of the convolution, and the sums that the
-//! normalisation below needs, in one pass over memory. Rows are asked for while the row before is convolved.
+//! Eight channels leave little arithmetic a byte of memory, so that the tower as a whole is built to touch memory seldom: only
+//! the convolutions' outputs z and the sums x are kept. Rows that are a dilation apart form a strand; a convolution couples
+//! rows of one strand only. A layer goes down its strands four rows at a time: it reads z, normalises and bends it in
+//! registers and combines it there for Winograd's F(4, 3), which halves the multiplications; the moments of the results are
+//! summed while they are in registers, from where they go past the caches. The backward pass makes the gradient of z, both
+//! gradients of the convolution, and the sums that the normalisation below needs, in one pass over memory likewise; what dz is
+//! combined to serves both gradients.
 //!
-//! Rows that are a dilation apart form a strand; a convolution couples rows of one strand only, so that three rows in
-//! a ring are all it needs, whatever its dilation.
-//!
-//! Reading order: [`rows`](self) (memory), `ahead` (asking for it in time), `passes` (what happens to a row), `taps`
-//! (the convolution), `forward`, `backward`, `head`; `groups` and `inference`.
+//! Reading order: [`rows`](self) (memory), `groups` (the convolution of four rows), `made` (what its input is made of),
+//! `weight_gradient`, `beside` (asking for memory in time), `passes` (sums and single rows), `forward`, `backward`, `head`;
+//! `inference`.
 
-mod ahead;
 mod backward;
+mod beside;
 mod forward;
 mod groups;
 mod head;
 mod inference;
+mod made;
 mod passes;
 mod rows;
 mod taps;
+mod weight_gradient;
 
 pub use inference::FoldedTower;
 
@@ -218,7 +220,7 @@ impl Tower {
                 _ => Source::Bent { z: &trace.z[layer - 1], affine },
             },
         };
-        let weight = taps::packed(parameters.layers[layer].weight, self.inputs_of(layer));
+        let weight = groups::packed(parameters.layers[layer].weight, self.inputs_of(layer));
         let sums = forward::Convolution {
             input: forward::Input { source, keep: kept.as_mut().map(Rows::shared) },
             weight: &weight,
@@ -346,7 +348,7 @@ impl<'a> Descent<'a> {
             0 => backward::Incoming::OfBent { g: &self.total, affine: &own_affine },
             _ => backward::Incoming::OfNormalised { g: &self.within },
         };
-        let weight = if layer > 0 { taps::packed_for_gradient(own.weight) } else { Vec::new() };
+        let weight = if layer > 0 { groups::packed(&taps::turned(own.weight), WIDTH) } else { Vec::new() };
         let summed = backward::Convolution {
             incoming,
             z: &trace.z[layer],

@@ -325,19 +325,6 @@ pub(crate) fn fetch(from: *const f32) {
     let _ = from;
 }
 
-/// [`fetch`] for writing.
-#[inline(always)]
-pub(crate) fn fetch_to_write(from: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: as above.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(from.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = from;
-}
-
 /// After this, other threads see what [`Vector::store_past_caches`] wrote before whatever is written next.
 #[inline(always)]
 pub(crate) fn fence() {

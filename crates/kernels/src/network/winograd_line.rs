@@ -49,6 +49,15 @@ pub(super) unsafe fn weight_sums_line<V: Arithmetic>(u: [V; 6]) -> [V; 3] {
     }
 }
 
+/// Gᵀ u, of single numbers in double precision.
+pub(super) fn weight_sums(u: [f64; 6]) -> [f64; 3] {
+    let [a, b, a2, b2] = [A, B, A2, B2].map(f64::from);
+    let (at_0, at_a, at_b) = (1.0 / (a2 * b2), 1.0 / (2.0 * a2 * (a2 - b2)), 1.0 / (2.0 * b2 * (b2 - a2)));
+    let (sum_a, difference_a) = (at_a * (u[1] + u[2]), at_a * a * (u[1] - u[2]));
+    let (sum_b, difference_b) = (at_b * (u[3] + u[4]), at_b * b * (u[3] - u[4]));
+    [at_0 * u[0] + sum_a + sum_b, difference_a + difference_b, a2 * sum_a + b2 * sum_b + u[5]]
+}
+
 /// Bᵀ d: each value is d(x) times M(x)/(x − p), coefficient by coefficient.
 #[inline(always)]
 pub(super) unsafe fn input_line<V: Arithmetic>(d: [V; 6]) -> [V; 6] {

@@ -4,10 +4,13 @@
 
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
-use super::ahead::Ahead;
-use super::passes::{self, Extent, From, LaneSums, RowSums, To};
-use super::rows::{Lines, Ring, Rows, SharedRows, Strand};
-use super::taps::{self, Company, Taps};
+use super::beside::Beside;
+use super::groups::{self, Combined, Company, FourRows, GROUP, POINTS, Places, Shared, Tile};
+use super::made::{self, WindowChannel};
+use super::passes::{Extent, LaneSums, RowSums};
+use super::rows::{Lines, Rows, SharedRows, Strand};
+use super::taps::{TAPS, Taps};
+use super::weight_gradient;
 use super::{Source, WIDTH};
 use crate::network::normalisation::{Affine, GradientTerms};
 use crate::network::vector::arithmetic::Arithmetic;
@@ -42,7 +45,7 @@ pub(super) struct Convolution<'a> {
     pub(super) terms: &'a [GradientTerms; WIDTH],
     pub(super) input: Source<'a>,
     pub(super) outgoing: Outgoing<'a>,
-    /// Turned round: `[output, ky, kx, 8 inputs]`.
+    /// Turned round, transformed: `[6 points, output, kx, 8 inputs]`.
     pub(super) weight: &'a [f32],
     pub(super) taps: Taps,
     pub(super) images: usize,
@@ -71,11 +74,11 @@ impl Convolution<'_> {
                     backward_strand(path, self, strand, scratch, &mut below);
                     // SAFETY: all sums were made zero, and added to.
                     let sums = unsafe { scratch.weight.written() };
-                    (taps::unpacked_gradient(sums, self.taps.inputs), below)
+                    (weight_gradient::unpacked(sums, self.taps.inputs, path.lanes()), below)
                 },
             )
             .collect();
-        let weight = (0..self.taps.inputs * WIDTH * taps::TAPS)
+        let weight = (0..self.taps.inputs * WIDTH * TAPS)
             .map(|i| tasks.iter().map(|(weight, _)| weight[i]).sum::<f64>() as f32)
             .collect();
         let below: Vec<LaneSums> = tasks.into_iter().map(|(_, below)| below).collect();
@@ -84,21 +87,38 @@ impl Convolution<'_> {
 }
 
 struct Scratch {
-    /// Rows of dz.
-    gradients: Ring,
-    /// Rows of the input.
-    input: Ring,
+    /// The last two rows of dz of a window of six, which the next one shares.
+    shared: Shared,
+    /// Combined rows of dz.
+    gradients: Combined,
+    /// Combined rows of the input, as the weights see it.
+    input: Combined,
+    /// The second and third of a group's rows of the input; the others are among the combined ones.
+    between: Shared,
+    products: Lines,
     /// Lane sums of the weights' gradient.
     weight: Lines,
 }
 
 impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
+        let input = Combined::new(taps.inputs, extent.span, taps.dilation);
         Self {
-            gradients: Ring::new(4, WIDTH, extent.span, taps.dilation),
-            input: Ring::new(2, taps.inputs, extent.span, taps.dilation),
-            weight: Lines::zeros(taps::lane_sums_len(taps.inputs)),
+            shared: Shared::new(WIDTH, extent.stride),
+            gradients: Combined::new(WIDTH, extent.span, taps.dilation),
+            between: Shared::new(taps.inputs, input.stride()),
+            input,
+            products: Lines::uninitialised(groups::PRODUCTS),
+            weight: Lines::zeros(weight_gradient::sums_len(taps.inputs)),
         }
+    }
+
+    /// A group's rows of the input, as they were before they were combined: the first and the last are those at 0 and ∞.
+    #[inline(always)]
+    fn input_rows(&mut self) -> FourRows {
+        let points = self.input.points();
+        let [second, third] = self.between.channel(0).map(<*mut f32>::cast_const);
+        [points[0].start, second, third, points[POINTS - 1].start]
     }
 }
 
@@ -118,235 +138,210 @@ unsafe fn backward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECT
     scratch: &mut Scratch,
     below: &mut LaneSums,
 ) {
-    let extent = &layer.extent;
-    let Scratch { gradients, input, weight } = scratch;
-    let turned = Taps { inputs: WIDTH, ..layer.taps };
+    let (extent, taps) = (&layer.extent, layer.taps);
     let mut row_sums = RowSums::default();
+    // A window is the row before a group, its four rows, and the row behind: the last four are new.
+    let new = |first: isize| Places::new(strand, first + 1, layer.height);
     unsafe {
-        for index in -1..=1 {
-            Gradient::new(layer, strand, index, gradients).row::<V>();
+        for channel in 0..WIDTH {
+            read_gradient::<V, true>(layer, new(-(GROUP as isize)), channel, scratch);
         }
-        Input::new(layer, strand, 0, input).row::<V>();
-        for index in 0..strand.rows as isize {
-            let around = gradients.around(index);
-            let row = From { start: input.row(index), stride: input.stride };
-            let mut step = Step {
-                gradient: Gradient::new(layer, strand, index + 2, gradients),
-                input: Input::new(layer, strand, index + 1, input),
-                ahead: layer.ahead(strand, index, row.start),
-                exit: Exit::new(layer, strand, index, row),
-                sums: &mut row_sums,
-            };
-            if matches!(layer.outgoing, Outgoing::Nowhere) {
-                for channel in 0..WIDTH {
-                    step.channel::<V>(channel);
-                }
-            } else {
-                let weight = layer.weight.as_ptr();
-                taps::convolve_row::<V, _, OUTPUTS, VECTORS>(around, weight, turned, extent, &mut step);
+        for first in (0..strand.rows).step_by(GROUP) {
+            let own = Places::new(strand, first as isize, layer.height);
+            for channel in 0..WIDTH {
+                read_gradient::<V, false>(layer, new(first as isize), channel, scratch);
+            }
+            for channel in 0..taps.inputs {
+                read_input::<V>(layer, own, channel, scratch);
+            }
+            if !matches!(layer.outgoing, Outgoing::Nowhere) {
+                let mut exit = Exit {
+                    layer,
+                    own,
+                    bent: scratch.input_rows(),
+                    bent_stride: scratch.input.stride(),
+                    z: layer.below(own),
+                    to: layer.to(own),
+                    sums: &mut row_sums,
+                };
+                groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
+                    scratch.gradients.points(),
+                    layer.weight.as_ptr(),
+                    Taps { inputs: WIDTH, ..taps },
+                    extent,
+                    scratch.products.start_mut(),
+                    &mut exit,
+                );
                 row_sums.end_row::<V>(below);
             }
-            taps::weight_gradient_row::<V, OUTPUTS>(row, around, layer.taps, weight.start_mut(), extent);
+            weight_gradient::correlate::<V, OUTPUTS>(
+                scratch.input.points(),
+                scratch.gradients.points(),
+                taps,
+                scratch.weight.start_mut(),
+                extent.span,
+            );
         }
     }
     fence();
 }
 
-impl Convolution<'_> {
-    /// Asks for the rows that are needed while row `index + 1` is convolved, and for those that row `index` is added
-    /// to; `near` is what to ask for where there is no such row.
-    #[inline(always)]
-    fn ahead(&self, strand: Strand, index: isize, near: *const f32) -> Ahead<4> {
-        let inside =
-            |index: isize, last: usize| strand.y(index, self.height).filter(|_| index <= last as isize);
-        let row = |rows: &Rows, y: Option<usize>| y.map_or(near, |y| rows.row(strand.image, y));
-        let (gradient_y, input_y) = (inside(index + 3, strand.rows), inside(index + 2, strand.rows - 1));
-        let gradient = match self.incoming {
-            Incoming::OfBent { g, .. } | Incoming::OfNormalised { g } => row(g, gradient_y),
-        };
-        let input = match self.input {
-            Source::Plain(rows) => row(rows, input_y),
-            Source::Bent { z, .. } => row(z, input_y),
-            Source::Picture { .. } | Source::Joined { .. } => near,
-        };
-        let next_y = inside(index + 1, strand.rows - 1);
-        let (below, written) = match self.outgoing {
-            Outgoing::Joined { total, z, .. } => {
-                (row(z, next_y), next_y.map(|y| total.row(strand.image, y).cast_const()))
+/// Makes the new rows of a channel of dz; `BEGIN`: only the last two, for the first window.
+#[inline(always)]
+unsafe fn read_gradient<V: Arithmetic, const BEGIN: bool>(
+    layer: &Convolution<'_>,
+    places: Places,
+    channel: usize,
+    scratch: &mut Scratch,
+) {
+    let (extent, terms, z) = (&layer.extent, &layer.terms[channel], places.of(layer.z, channel));
+    let shared = scratch.shared.channel(channel);
+    let window = WindowChannel { shared, inside: places.inside, keep: [None; GROUP] };
+    let to = scratch.gradients.channel(channel);
+    macro_rules! make {
+        ($make:expr) => {
+            match BEGIN {
+                true => window.begin::<V, _>($make, extent),
+                false => window.combine::<V, _>($make, to, extent),
             }
-            Outgoing::Nowhere | Outgoing::ThroughBend { .. } => (near, None),
         };
-        Ahead::new([gradient, row(self.z, gradient_y), input, below], written, &self.extent)
+    }
+    unsafe {
+        match layer.incoming {
+            Incoming::OfBent { g, affine } => {
+                let g = places.of(g, channel);
+                make!(made::GradientOfBent { g, z, affine: affine[channel], terms });
+            }
+            Incoming::OfNormalised { g } => {
+                make!(made::GradientOfNormalised { g: places.of(g, channel), z, terms });
+            }
+        }
     }
 }
 
-/// What a strand does while a row is convolved: the row of dz after the next and the next row of the input are made,
-/// the gradient towards the input is sent on.
-struct Step<'a> {
-    gradient: Gradient<'a>,
-    input: Input<'a>,
-    ahead: Ahead<4>,
-    exit: Exit<'a>,
+/// Makes a group's rows of a channel of the input.
+#[inline(always)]
+unsafe fn read_input<V: Arithmetic>(
+    layer: &Convolution<'_>,
+    places: Places,
+    channel: usize,
+    scratch: &mut Scratch,
+) {
+    let (to, between) = (scratch.input.channel(channel), scratch.between.channel(channel));
+    let (own, extent) = (places.own, &layer.extent);
+    unsafe {
+        match layer.input {
+            Source::Picture { values, shape } => {
+                let row = |y: usize| values.as_ptr().add(shape.row_start(places.image, channel, y));
+                let make = made::Picture { rows: places.y.map(row), width: extent.width };
+                made::combine_own::<V, _>(make, own, to, between, extent);
+            }
+            Source::Plain(rows) => {
+                let make = made::Plain { rows: places.of(rows, channel) };
+                made::combine_own::<V, _>(make, own, to, between, extent);
+            }
+            Source::Bent { z, affine } => {
+                let make = made::Bent { z: places.of(z, channel), affine: affine[channel] };
+                made::combine_own::<V, _>(make, own, to, between, extent);
+            }
+            Source::Joined { .. } => unreachable!("what is joined was written down"),
+        }
+    }
+}
+
+impl Convolution<'_> {
+    /// What the input was made of.
+    #[inline(always)]
+    fn below(&self, places: Places) -> FourRows {
+        match self.outgoing {
+            Outgoing::Nowhere => places.of(self.z, 0),
+            Outgoing::ThroughBend { z, .. } | Outgoing::Joined { z, .. } => places.of(z, 0),
+        }
+    }
+
+    /// Where the gradient of the input goes.
+    #[inline(always)]
+    fn to(&self, places: Places) -> [*mut f32; GROUP] {
+        match self.outgoing {
+            Outgoing::Nowhere => [std::ptr::null_mut(); GROUP],
+            Outgoing::ThroughBend { to, .. } => places.to(to, 0),
+            Outgoing::Joined { total, .. } => places.to(total, 0),
+        }
+    }
+}
+
+/// Where a group of rows of the gradient towards the input goes.
+struct Exit<'a> {
+    layer: &'a Convolution<'a>,
+    own: Places,
+    /// The input, where it was bent.
+    bent: FourRows,
+    bent_stride: usize,
+    /// What the input was made of.
+    z: FourRows,
+    to: [*mut f32; GROUP],
     sums: &'a mut RowSums,
 }
 
-impl Company for Step<'_> {
+impl Company for Exit<'_> {
     #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
-        unsafe {
-            self.gradient.channel::<V>(channel);
-            self.input.channel::<V>(channel);
+    fn fetch(&mut self, tile: Tile, turn: usize) {
+        if let Outgoing::Joined { .. } = self.layer.outgoing {
+            let total = self.to.map(<*mut f32>::cast_const);
+            Beside::new([self.z, total], self.layer.extent.stride).fetch(tile, turn);
         }
     }
 
     #[inline(always)]
-    fn fetch(&mut self) {
-        self.ahead.fetch();
-    }
-
-    #[inline(always)]
-    unsafe fn take<V: Arithmetic, const VECTORS: usize>(&mut self, output: usize, x: usize, g: [V; VECTORS]) {
-        unsafe { self.exit.take(output, x, g, self.sums) };
-    }
-}
-
-/// A row of dz on its way into the ring.
-struct Gradient<'a> {
-    layer: &'a Convolution<'a>,
-    image: usize,
-    y: Option<usize>,
-    to: To,
-}
-
-impl<'a> Gradient<'a> {
-    #[inline(always)]
-    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, ring: &mut Ring) -> Self {
-        let y = strand.y(index, layer.height).filter(|_| index <= strand.rows as isize);
-        if y.is_none() {
-            ring.clear(index);
-        }
-        Self { layer, image: strand.image, y, to: To { start: ring.row(index), stride: ring.stride } }
-    }
-
-    #[inline(always)]
-    unsafe fn row<V: Arithmetic>(&self) {
-        for channel in 0..WIDTH {
-            unsafe { self.channel::<V>(channel) };
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
-        let Some(y) = self.y else { return };
-        let (extent, terms) = (&self.layer.extent, &self.layer.terms[channel]);
-        unsafe {
-            let row = |rows: &Rows| rows.row(self.image, y).add(channel * extent.stride);
-            let (z, to) = (row(self.layer.z), self.to.at(channel, 0));
-            match self.layer.incoming {
-                Incoming::OfBent { g, affine } => {
-                    passes::gradient_of_bent::<V>(row(g), z, affine[channel], terms, to, extent);
-                }
-                Incoming::OfNormalised { g } => {
-                    passes::gradient_of_normalised::<V>(row(g), z, terms, to, extent);
-                }
-            }
-        }
-    }
-}
-
-/// A row of the input on its way into the ring.
-struct Input<'a> {
-    layer: &'a Convolution<'a>,
-    image: usize,
-    y: Option<usize>,
-    to: To,
-}
-
-impl<'a> Input<'a> {
-    #[inline(always)]
-    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, ring: &mut Ring) -> Self {
-        let y = strand.y(index, layer.height).filter(|_| index < strand.rows as isize);
-        Self { layer, image: strand.image, y, to: To { start: ring.row(index), stride: ring.stride } }
-    }
-
-    #[inline(always)]
-    unsafe fn row<V: Arithmetic>(&self) {
-        for channel in 0..WIDTH {
-            unsafe { self.channel::<V>(channel) };
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
-        let Some(y) = self.y else { return };
-        if channel < self.layer.taps.inputs {
-            let to = unsafe { self.to.at(channel, 0) };
-            unsafe { self.layer.input.read::<V>(self.image, y, channel, to, &self.layer.extent) };
-        }
-    }
-}
-
-/// Where a row of the gradient towards the input goes.
-enum Exit<'a> {
-    Nowhere,
-    ThroughBend { bent: From, z: From, to: To, extent: &'a Extent },
-    Joined { total: To, z: From, affine: &'a [Affine; WIDTH], extent: &'a Extent },
-}
-
-impl<'a> Exit<'a> {
-    #[inline(always)]
-    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, bent: From) -> Self {
-        let (extent, y) = (&layer.extent, strand.first_y + index as usize * strand.dilation);
-        let from = |rows: &Rows| From { start: rows.row(strand.image, y), stride: extent.stride };
-        let to = |rows: SharedRows| To { start: rows.row(strand.image, y), stride: extent.stride };
-        match layer.outgoing {
-            Outgoing::Nowhere => Self::Nowhere,
-            Outgoing::ThroughBend { z, to: rows } => {
-                Self::ThroughBend { bent, z: from(z), to: to(rows), extent }
-            }
-            Outgoing::Joined { total, z, affine } => {
-                Self::Joined { total: to(total), z: from(z), affine, extent }
-            }
-        }
+    fn whole(&self) -> bool {
+        self.own.own == [true; GROUP]
     }
 
     /// Sends the gradient of a channel on, from pixel `x` on; sums what reaches the normalised value below, and that
     /// times z.
     #[inline(always)]
-    unsafe fn take<V: Arithmetic, const VECTORS: usize>(
-        &self,
-        channel: usize,
-        x: usize,
-        mut g: [V; VECTORS],
-        sums: &mut RowSums,
-    ) {
-        let mut values = [unsafe { V::zero() }; VECTORS];
+    unsafe fn take<V: Arithmetic, const WHOLE: bool>(&mut self, channel: usize, x: usize, mut g: [V; GROUP]) {
+        let (extent, own) = (&self.layer.extent, self.own.own);
+        let at = channel * extent.stride + x;
+        let mut z = [unsafe { V::zero() }; GROUP];
         unsafe {
-            match self {
-                Self::Nowhere => return,
+            for r in 0..GROUP {
+                if !WHOLE {
+                    g[r] = if own[r] { extent.within(x, g[r]) } else { V::zero() };
+                }
+                z[r] = V::load(self.z[r].add(at));
+            }
+            match self.layer.outgoing {
+                Outgoing::Nowhere => return,
                 // ELU′ from the bent value y: 1 for y > 0, else y + 1.
-                Self::ThroughBend { bent, z, to, extent } => {
-                    for v in 0..VECTORS {
-                        let (x, one) = (x + v * V::LANES, V::splat(1.0));
-                        let y = V::load(bent.at(channel, x));
-                        g[v] = extent.within(x, g[v]).mul(y.where_positive(one, y.add(one)));
-                        g[v].store_past_caches(to.at(channel, x));
-                        values[v] = V::load(z.at(channel, x));
+                Outgoing::ThroughBend { .. } => {
+                    let one = V::splat(1.0);
+                    for r in 0..GROUP {
+                        let bent = V::load(self.bent[r].add(channel * self.bent_stride + x));
+                        g[r] = g[r].mul(bent.where_positive(one, bent.add(one)));
+                        if WHOLE || own[r] {
+                            g[r].store_past_caches(self.to[r].add(at));
+                        }
                     }
                 }
-                Self::Joined { total, z, affine, extent } => {
-                    let Affine { scale, shift } = affine[channel];
-                    for v in 0..VECTORS {
-                        let x = x + v * V::LANES;
-                        let joined = extent.within(x, g[v]).add(V::load(total.at(channel, x)));
-                        joined.store(total.at(channel, x));
-                        values[v] = V::load(z.at(channel, x));
-                        let bent = V::splat(shift).plus_product(values[v], V::splat(scale));
-                        g[v] = joined.mul(bent.elu_slope());
+                Outgoing::Joined { affine, .. } => {
+                    let (scale, shift) = (V::splat(affine[channel].scale), V::splat(affine[channel].shift));
+                    let mut bent = [V::zero(); GROUP];
+                    for r in 0..GROUP {
+                        bent[r] = shift.plus_product(z[r], scale);
+                    }
+                    let slopes = V::elu_slopes(bent);
+                    for r in 0..GROUP {
+                        if WHOLE || own[r] {
+                            let total = self.to[r].add(at);
+                            let joined = g[r].add(V::load(total));
+                            joined.store(total);
+                            g[r] = joined.mul(slopes[r]);
+                        }
                     }
                 }
             }
-            sums.add(channel, g, values);
+            self.sums.add(channel, g, z);
         }
     }
 }

@@ -3,10 +3,11 @@
 
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
-use super::ahead::Ahead;
-use super::passes::{self, Extent, LaneSums, RowSums, To};
-use super::rows::{Ring, Rows, SharedRows, Strand};
-use super::taps::{self, Company, Taps};
+use super::groups::{self, Combined, Company, GROUP, Places, Shared};
+use super::made::{self, WindowChannel};
+use super::passes::{Extent, LaneSums, RowSums};
+use super::rows::{Lines, SharedRows, Strand};
+use super::taps::Taps;
 use super::{Source, WIDTH};
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::{Path, fence, run_on};
@@ -22,7 +23,7 @@ pub(super) struct Input<'a> {
 /// A convolution in training.
 pub(super) struct Convolution<'a> {
     pub(super) input: Input<'a>,
-    /// `[input, ky, kx, 8]`.
+    /// Transformed: `[6 points, input, kx, 8]`.
     pub(super) weight: &'a [f32],
     pub(super) taps: Taps,
     pub(super) images: usize,
@@ -37,37 +38,39 @@ impl Convolution<'_> {
         let sums: Vec<LaneSums> = strands
             .into_par_iter()
             .map_init(
-                || Ring::new(4, self.taps.inputs, self.extent.span, self.taps.dilation),
-                |ring, strand| {
+                || Scratch::new(self.taps, &self.extent),
+                |scratch, strand| {
                     let mut sums = LaneSums::default();
-                    forward_strand(path, self, strand, ring, z, &mut sums);
+                    forward_strand(path, self, strand, scratch, z, &mut sums);
                     sums
                 },
             )
             .collect();
         super::channel_sums(&sums)
     }
+}
 
-    /// Asks for the rows that row `index` of the strand is made of.
-    #[inline(always)]
-    fn ahead(&self, strand: Strand, index: isize, ring: &mut Ring) -> Ahead<2> {
-        let near = ring.row(0).cast_const();
-        let y = strand.y(index, self.height).filter(|_| index <= strand.rows as isize);
-        let row = |rows: &Rows| y.map_or(near, |y| rows.row(strand.image, y));
-        let read = match self.input.source {
-            Source::Picture { .. } => [near, near],
-            Source::Plain(rows) => [row(rows), near],
-            Source::Bent { z, .. } => [row(z), near],
-            Source::Joined { base, z, .. } => [row(base), row(z)],
-        };
-        Ahead::new(read, None, &self.extent)
+struct Scratch {
+    /// The last two rows of a window of six, which the next one shares.
+    shared: Shared,
+    combined: Combined,
+    products: Lines,
+}
+
+impl Scratch {
+    fn new(taps: Taps, extent: &Extent) -> Self {
+        Self {
+            shared: Shared::new(taps.inputs, extent.stride),
+            combined: Combined::new(taps.inputs, extent.span, taps.dilation),
+            products: Lines::uninitialised(groups::PRODUCTS),
+        }
     }
 }
 
 run_on!(fn forward_strand = forward_strand_kernel(
     layer: &Convolution<'_>,
     strand: Strand,
-    ring: &mut Ring,
+    scratch: &mut Scratch,
     z: SharedRows,
     sums: &mut LaneSums,
 ); 3 wide);
@@ -78,32 +81,32 @@ run_on!(fn forward_strand = forward_strand_kernel(
 unsafe fn forward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
     layer: &Convolution<'_>,
     strand: Strand,
-    ring: &mut Ring,
+    scratch: &mut Scratch,
     z: SharedRows,
     sums: &mut LaneSums,
 ) {
     let extent = &layer.extent;
+    let Scratch { shared, combined, products } = scratch;
     let mut row_sums = RowSums::default();
+    // A window is the row before a group, its four rows, and the row behind: the last four are new.
+    let new = |first: isize| Places::new(strand, first + 1, layer.height);
     unsafe {
-        for index in -1..=1 {
-            Read::new(layer, strand, index, ring).row::<V>();
+        for channel in 0..layer.taps.inputs {
+            read::<V, true>(layer, strand, new(-(GROUP as isize)), channel, shared, combined);
         }
-        for index in 0..strand.rows as isize {
-            let y = strand.first_y + index as usize * strand.dilation;
-            let mut step = Step {
-                read: Read::new(layer, strand, index + 2, ring),
-                ahead: layer.ahead(strand, index + 3, ring),
-                z: z.row(strand.image, y),
-                extent,
-                sums: &mut row_sums,
-            };
-            let weight = layer.weight.as_ptr();
-            taps::convolve_row::<V, _, OUTPUTS, VECTORS>(
-                ring.around(index),
-                weight,
+        for first in (0..strand.rows).step_by(GROUP) {
+            for channel in 0..layer.taps.inputs {
+                read::<V, false>(layer, strand, new(first as isize), channel, shared, combined);
+            }
+            let own = Places::new(strand, first as isize, layer.height);
+            let mut exit = Exit { z: own.to(z, 0), own: own.own, extent, sums: &mut row_sums };
+            groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
+                combined.points(),
+                layer.weight.as_ptr(),
                 layer.taps,
                 extent,
-                &mut step,
+                products.start_mut(),
+                &mut exit,
             );
             row_sums.end_row::<V>(sums);
         }
@@ -111,126 +114,76 @@ unsafe fn forward_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTO
     fence();
 }
 
-/// What a strand does while a row is convolved: the row after the next is read, and z goes to memory with its sums.
-struct Step<'a> {
-    read: Read<'a>,
-    ahead: Ahead<2>,
-    z: *mut f32,
+/// Makes the new rows of a channel; `BEGIN`: only the last two, for the first window.
+#[inline(always)]
+unsafe fn read<V: Arithmetic, const BEGIN: bool>(
+    layer: &Convolution<'_>,
+    strand: Strand,
+    places: Places,
+    channel: usize,
+    shared: &mut Shared,
+    combined: &mut Combined,
+) {
+    let extent = &layer.extent;
+    let keep = match layer.input.keep {
+        Some(keep) => places.own_to(keep, channel),
+        None => [None; GROUP],
+    };
+    let window = WindowChannel { shared: shared.channel(channel), inside: places.inside, keep };
+    let to = combined.channel(channel);
+    macro_rules! make {
+        ($make:expr) => {
+            match BEGIN {
+                true => window.begin::<V, _>($make, extent),
+                false => window.combine::<V, _>($make, to, extent),
+            }
+        };
+    }
+    unsafe {
+        match layer.input.source {
+            Source::Picture { values, shape } => {
+                let row = |y: usize| values.as_ptr().add(shape.row_start(strand.image, channel, y));
+                make!(made::Picture { rows: places.y.map(row), width: extent.width });
+            }
+            Source::Plain(rows) => make!(made::Plain { rows: places.of(rows, channel) }),
+            Source::Bent { z, affine } => {
+                make!(made::Bent { z: places.of(z, channel), affine: affine[channel] });
+            }
+            Source::Joined { base, z, affine } => {
+                let bent = made::Bent { z: places.of(z, channel), affine: affine[channel] };
+                make!(made::Joined { base: places.of(base, channel), bent });
+            }
+        }
+    }
+}
+
+/// Where a group of rows of z goes: to memory, and its sums.
+struct Exit<'a> {
+    z: [*mut f32; GROUP],
+    /// Which of the group's rows belong to the strand.
+    own: [bool; GROUP],
     extent: &'a Extent,
     sums: &'a mut RowSums,
 }
 
-impl Company for Step<'_> {
+impl Company for Exit<'_> {
     #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&mut self, channel: usize) {
-        unsafe { self.read.channel::<V>(channel) };
+    fn whole(&self) -> bool {
+        self.own == [true; GROUP]
     }
 
     #[inline(always)]
-    fn fetch(&mut self) {
-        self.ahead.fetch();
-    }
-
-    #[inline(always)]
-    unsafe fn take<V: Arithmetic, const VECTORS: usize>(
-        &mut self,
-        output: usize,
-        x: usize,
-        mut z: [V; VECTORS],
-    ) {
+    unsafe fn take<V: Arithmetic, const WHOLE: bool>(&mut self, output: usize, x: usize, mut z: [V; GROUP]) {
         unsafe {
-            for v in 0..VECTORS {
-                let x = x + v * V::LANES;
-                z[v] = self.extent.within(x, z[v]);
-                z[v].store_past_caches(self.z.add(output * self.extent.stride + x));
+            for r in 0..GROUP {
+                if WHOLE || self.own[r] {
+                    z[r] = if WHOLE { z[r] } else { self.extent.within(x, z[r]) };
+                    z[r].store_past_caches(self.z[r].add(output * self.extent.stride + x));
+                } else {
+                    z[r] = V::zero();
+                }
             }
             self.sums.add(output, z, z);
-        }
-    }
-}
-
-/// A row on its way into the ring.
-struct Read<'a> {
-    layer: &'a Convolution<'a>,
-    image: usize,
-    /// None outside the picture, where the row is zero already.
-    y: Option<usize>,
-    to: To,
-    /// Where the row is written down, if it is one of the strand's own.
-    keep: Option<*mut f32>,
-}
-
-impl<'a> Read<'a> {
-    #[inline(always)]
-    fn new(layer: &'a Convolution<'a>, strand: Strand, index: isize, ring: &mut Ring) -> Self {
-        let y = strand.y(index, layer.height).filter(|_| index <= strand.rows as isize);
-        if y.is_none() {
-            ring.clear(index);
-        }
-        let own = index >= 0 && index < strand.rows as isize;
-        let keep = match (layer.input.keep, y) {
-            (Some(keep), Some(y)) if own => Some(keep.row(strand.image, y)),
-            _ => None,
-        };
-        Self { layer, image: strand.image, y, to: To { start: ring.row(index), stride: ring.stride }, keep }
-    }
-
-    #[inline(always)]
-    unsafe fn row<V: Arithmetic>(&self) {
-        for channel in 0..self.layer.taps.inputs {
-            unsafe { self.channel::<V>(channel) };
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn channel<V: Arithmetic>(&self, channel: usize) {
-        let Some(y) = self.y else { return };
-        if channel >= self.layer.taps.inputs {
-            return;
-        }
-        let extent = &self.layer.extent;
-        unsafe {
-            let to = self.to.at(channel, 0);
-            self.layer.input.source.read::<V>(self.image, y, channel, to, extent);
-            if let Some(keep) = self.keep {
-                passes::keep::<V>(to, keep.add(channel * extent.stride), extent);
-            }
-        }
-    }
-}
-
-impl Source<'_> {
-    /// Makes one row of a channel of a convolution's input.
-    #[inline(always)]
-    pub(super) unsafe fn read<V: Arithmetic>(
-        self,
-        image: usize,
-        y: usize,
-        channel: usize,
-        to: *mut f32,
-        extent: &Extent,
-    ) {
-        unsafe {
-            let row = |rows: &Rows| rows.row(image, y).add(channel * extent.stride);
-            match self {
-                Source::Picture { values, shape } => {
-                    let from = values.as_ptr().add(shape.row_start(image, channel, y));
-                    to.copy_from_nonoverlapping(from, extent.width);
-                }
-                Source::Plain(rows) => passes::copy::<V>(row(rows), to, extent),
-                Source::Bent { z, affine } => passes::bend::<V>(row(z), affine[channel], to, extent),
-                Source::Joined { base, z, affine } => {
-                    passes::bend_and_add::<V>(row(base), row(z), affine[channel], to, extent);
-                }
-            }
-        }
-    }
-
-    /// Makes one row of all eight channels.
-    #[inline(always)]
-    pub(super) unsafe fn read_row<V: Arithmetic>(self, image: usize, y: usize, to: To, extent: &Extent) {
-        for channel in 0..WIDTH {
-            unsafe { self.read::<V>(image, y, channel, to.at(channel, 0), extent) };
         }
     }
 }

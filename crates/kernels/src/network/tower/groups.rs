@@ -1,26 +1,82 @@
-//! The 3×3 dilated convolution of four rows of a strand at a time, for inference.
+//! The 3×3 dilated convolution of four rows of a strand at a time.
 //!
 //! Down the strand it is Winograd's F(4, 3): six rows of the input are combined into six others, each of which is
 //! convolved along the row only, and the six results are combined into four rows of the output. That is half the
 //! multiplications of the plain sum. Along the row the taps stay as they are: any dilation is a shift.
-//!
-//! In training the combined rows do not fit the first-level cache beside everything else that happens there, and what
-//! is saved is lost again (measured: forward the same, backward 10 % slower).
 
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
 use super::WIDTH;
 use super::passes::{Extent, From};
-use super::rows::{LINE, Lines, stride_of};
-use super::taps::{TAPS, Taps, lines_of};
+use super::rows::{LINE, Lines, Rows, SharedRows, Strand, stride_of};
+use super::taps::{TAPS, Taps};
 use crate::network::vector::arithmetic::Arithmetic;
-use crate::network::vector::{Array8, Vector};
-use crate::network::winograd_line::{POINTS, input_line, output_line, weight_line};
+use crate::network::vector::{Array8, Vector, fetch};
+pub(super) use crate::network::winograd_line::POINTS;
+use crate::network::winograd_line::{input_line, output_line, weight_line};
 
 /// Rows that are convolved at a time.
 pub(super) const GROUP: usize = 4;
 /// Rows that they read.
 pub(super) const ROWS_READ: usize = GROUP + 2;
+
+/// One channel of four rows; where there is no such row, of any that can be read.
+pub(super) type FourRows = [*const f32; GROUP];
+
+/// Four rows of a strand, one behind the other.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
+    pub(super) image: usize,
+    /// Rows of the picture; where the strand needs none, one that can be read.
+    pub(super) y: [usize; GROUP],
+    /// Which rows there are, of the strand's own and those next to them.
+    pub(super) inside: [bool; GROUP],
+    /// Which rows are the strand's own.
+    pub(super) own: [bool; GROUP],
+}
+
+impl Places {
+    /// The rows from `first` on.
+    #[inline(always)]
+    pub(super) fn new(strand: Strand, first: isize, height: usize) -> Self {
+        let mut places = Self {
+            image: strand.image,
+            y: [strand.first_y; GROUP],
+            inside: [false; GROUP],
+            own: [false; GROUP],
+        };
+        for r in 0..GROUP {
+            let index = first + r as isize;
+            let reach = -1..=strand.rows as isize;
+            if let Some(y) = strand.y(index, height).filter(|_| reach.contains(&index)) {
+                (places.y[r], places.inside[r]) = (y, true);
+                places.own[r] = index >= 0 && index < strand.rows as isize;
+            }
+        }
+        places
+    }
+
+    /// Where to read them.
+    #[inline(always)]
+    pub(super) fn of(&self, rows: &Rows, channel: usize) -> FourRows {
+        // SAFETY: a row of all channels is `WIDTH * stride` floats.
+        self.y.map(|y| unsafe { rows.row(self.image, y).add(channel * rows.stride) })
+    }
+
+    /// Where to write them; only the strand's own may be written.
+    #[inline(always)]
+    pub(super) fn to(&self, rows: SharedRows, channel: usize) -> [*mut f32; GROUP] {
+        // SAFETY: as above.
+        self.y.map(|y| unsafe { rows.row(self.image, y).add(channel * rows.stride) })
+    }
+
+    /// Where to write the strand's own.
+    #[inline(always)]
+    pub(super) fn own_to(&self, rows: SharedRows, channel: usize) -> [Option<*mut f32>; GROUP] {
+        let to = self.to(rows, channel);
+        std::array::from_fn(|r| self.own[r].then_some(to[r]))
+    }
+}
 
 /// Transformed weights, `[6 points, input, kx, 8 outputs]`, from `[8 outputs, inputs, 3, 3]`.
 pub(super) fn packed(weight: &[f32], inputs: usize) -> Vec<f32> {
@@ -62,13 +118,26 @@ impl Window {
         // SAFETY: a row of the ring.
         unsafe { self.values.start_mut().add((slot * self.channels + channel) * self.stride) }
     }
+}
 
-    /// Makes row `index` of a channel zero.
+/// The last two rows of a window, which the next one shares: `[2, channels, stride]`.
+pub(super) struct Shared {
+    values: Lines,
+    stride: usize,
+    channels: usize,
+}
+
+impl Shared {
+    pub(super) fn new(channels: usize, stride: usize) -> Self {
+        Self { values: Lines::zeros(2 * channels * stride), stride, channels }
+    }
+
+    /// Both rows of a channel.
     #[inline(always)]
-    pub(super) fn clear(&mut self, index: isize, channel: usize) {
-        let (start, floats) = (self.row(index, channel), self.stride);
-        // SAFETY: one row of the ring.
-        unsafe { start.write_bytes(0, floats) };
+    pub(super) fn channel(&mut self, channel: usize) -> [*mut f32; 2] {
+        let (channels, stride) = (self.channels, self.stride);
+        // SAFETY: rows of the two.
+        [0, channels].map(|row| unsafe { self.values.start_mut().add((row + channel) * stride) })
     }
 }
 
@@ -86,6 +155,12 @@ impl Combined {
         let pad = dilation.next_multiple_of(LINE);
         let stride = stride_of(span + pad);
         Self { values: Lines::zeros(POINTS * channels * stride + 2 * pad), stride, pad, channels }
+    }
+
+    /// From a channel to the next.
+    #[inline(always)]
+    pub(super) fn stride(&self) -> usize {
+        self.stride
     }
 
     /// The rows of all points.
@@ -117,27 +192,59 @@ pub(super) fn window(ring: &mut Window, first: isize, channel: usize) -> [*const
     rows
 }
 
+/// Some outputs of some pixels, which are multiplied before they are given away.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub(super) first_output: usize,
+    pub(super) outputs: usize,
+    pub(super) x: usize,
+    pub(super) wide: usize,
+    /// How often something can be asked for in the meantime.
+    pub(super) turns: usize,
+}
+
 /// What happens around the convolution of a group; see [`super::taps::Company`].
 pub(super) trait Company {
-    /// Asks memory for a little of what comes next; called once for each point and input of a block.
-    fn fetch(&mut self);
+    /// Asks memory for a little of what a tile will meet; called `tile.turns` times while it is multiplied.
+    #[inline(always)]
+    fn fetch(&mut self, tile: Tile, turn: usize) {
+        let _ = (tile, turn);
+    }
 
-    /// Takes values of an output channel in all four rows, from pixel `x` on. Beyond the width they are arbitrary.
+    /// Whether all four rows count.
+    fn whole(&self) -> bool;
+
+    /// Takes values of an output channel in all four rows, from pixel `x` on. Beyond the width they are arbitrary;
+    /// `WHOLE`: all rows count, and all pixels lie within the width.
     ///
     /// # Safety
     /// The instruction set of `V` must be there.
-    unsafe fn take<V: Arithmetic>(&mut self, output: usize, x: usize, rows: [V; GROUP]);
+    unsafe fn take<V: Arithmetic, const WHOLE: bool>(&mut self, output: usize, x: usize, rows: [V; GROUP]);
 }
 
-/// Combines the six rows of a channel's window for the convolution.
+/// Cache lines of a row that are made at a time where `VECTORS` registers of it are convolved at a time: whole ones,
+/// because halves that go past the caches cost memory a whole one each.
+const fn lines_of<V: Arithmetic, const VECTORS: usize>() -> usize {
+    let floats = VECTORS * V::LANES;
+    if floats.is_multiple_of(LINE) { floats / LINE } else { floats * 2 / LINE }
+}
+
+/// Combines the six rows of a channel's window for the convolution; `next`: how far away the next channel lies, where it is
+/// to be asked for.
 #[inline(always)]
 pub(super) unsafe fn combine<V: Arithmetic>(
     window: [*const f32; ROWS_READ],
     to: [*mut f32; POINTS],
     span: usize,
+    next: Option<usize>,
 ) {
     unsafe {
         for x in (0..span).step_by(V::LANES) {
+            if let (Some(next), 0) = (next, x % LINE) {
+                for row in ROWS_READ - GROUP..ROWS_READ {
+                    fetch(window[row].wrapping_add(next + x));
+                }
+            }
             let mut rows = [V::zero(); ROWS_READ];
             for row in 0..ROWS_READ {
                 rows[row] = V::load(window[row].add(x));
@@ -166,25 +273,28 @@ pub(super) unsafe fn convolve_group<V: Arithmetic, C: Company, const OUTPUTS: us
     company: &mut C,
 ) {
     let wide = lines_of::<V, VECTORS>() * LINE;
+    let whole = if company.whole() { extent.whole() } else { 0 };
     unsafe {
         let mut x = 0;
         while x + wide <= extent.span {
             for first in (0..WIDTH).step_by(OUTPUTS) {
-                let weight = weight.add(first);
-                multiply::<V, C, OUTPUTS, VECTORS>(combined, weight, taps, products, x, company);
-                give_away::<V, C, OUTPUTS>(products, first, (x, wide), company);
+                multiply::<V, C, OUTPUTS, VECTORS>(combined, weight, taps, products, (first, x), company);
+                match x + wide <= whole {
+                    true => give_away::<V, C, OUTPUTS, true>(products, first, (x, wide), company),
+                    false => give_away::<V, C, OUTPUTS, false>(products, first, (x, wide), company),
+                }
             }
             x += wide;
         }
         while x < extent.span {
             for first in (0..WIDTH).step_by(OUTPUTS) {
-                let weight = weight.add(first);
+                let at = (first, x);
                 match LINE / V::LANES {
-                    1 => multiply::<V, C, OUTPUTS, 1>(combined, weight, taps, products, x, company),
-                    2 => multiply::<V, C, OUTPUTS, 2>(combined, weight, taps, products, x, company),
-                    _ => multiply::<V, C, OUTPUTS, 4>(combined, weight, taps, products, x, company),
+                    1 => multiply::<V, C, OUTPUTS, 1>(combined, weight, taps, products, at, company),
+                    2 => multiply::<V, C, OUTPUTS, 2>(combined, weight, taps, products, at, company),
+                    _ => multiply::<V, C, OUTPUTS, 4>(combined, weight, taps, products, at, company),
                 }
-                give_away::<V, C, OUTPUTS>(products, first, (x, LINE), company);
+                give_away::<V, C, OUTPUTS, false>(products, first, (x, LINE), company);
             }
             x += LINE;
         }
@@ -199,25 +309,31 @@ unsafe fn multiply<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTOR
     weight: *const f32,
     taps: Taps,
     products: *mut f32,
-    x: usize,
+    (first, x): (usize, usize),
     company: &mut C,
 ) {
     let wide = lines_of::<V, VECTORS>() * LINE;
+    let turns = wide / (VECTORS * V::LANES) * POINTS * (taps.inputs / 2);
+    let tile = Tile { first_output: first, outputs: OUTPUTS, x, wide, turns };
+    let mut turn = 0;
     unsafe {
         for part in (0..wide).step_by(VECTORS * V::LANES) {
-            let mut weight = weight;
+            let mut weight = weight.add(first);
             for point in 0..POINTS {
                 let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
                 let mut row = combined[point].at(0, x + part).sub(taps.dilation);
-                for _ in 0..taps.inputs {
-                    company.fetch();
-                    let mut from = row;
-                    for _ in 0..3 {
-                        sums = V::plus_outer_product(sums, weight, from);
-                        weight = weight.add(WIDTH);
-                        from = from.add(taps.dilation);
-                    }
-                    row = row.add(combined[point].stride);
+                let stride = combined[point].stride;
+                for _ in 0..taps.inputs / 2 {
+                    company.fetch(tile, turn);
+                    turn += 1;
+                    sums = plus_input::<V, OUTPUTS, VECTORS>(sums, weight, row, taps.dilation);
+                    let (next_weight, next_row) = (weight.add(3 * WIDTH), row.add(stride));
+                    sums = plus_input::<V, OUTPUTS, VECTORS>(sums, next_weight, next_row, taps.dilation);
+                    (weight, row) = (next_weight.add(3 * WIDTH), next_row.add(stride));
+                }
+                if taps.inputs % 2 == 1 {
+                    sums = plus_input::<V, OUTPUTS, VECTORS>(sums, weight, row, taps.dilation);
+                    weight = weight.add(3 * WIDTH);
                 }
                 let to = products.add(point * OUTPUTS * wide + part);
                 for o in 0..OUTPUTS {
@@ -230,9 +346,25 @@ unsafe fn multiply<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTOR
     }
 }
 
+/// Adds the three taps of one input.
+#[inline(always)]
+unsafe fn plus_input<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
+    mut sums: [[V; VECTORS]; OUTPUTS],
+    weight: *const f32,
+    row: *const f32,
+    dilation: usize,
+) -> [[V; VECTORS]; OUTPUTS] {
+    unsafe {
+        for tap in 0..3 {
+            sums = V::plus_outer_product(sums, weight.add(tap * WIDTH), row.add(tap * dilation));
+        }
+        sums
+    }
+}
+
 /// Combines the products of all points into four rows, from pixel `x` on `wide` pixels.
 #[inline(always)]
-unsafe fn give_away<V: Arithmetic, C: Company, const OUTPUTS: usize>(
+unsafe fn give_away<V: Arithmetic, C: Company, const OUTPUTS: usize, const WHOLE: bool>(
     products: *const f32,
     first: usize,
     (x, wide): (usize, usize),
@@ -245,7 +377,7 @@ unsafe fn give_away<V: Arithmetic, C: Company, const OUTPUTS: usize>(
                 for point in 0..POINTS {
                     values[point] = V::load(products.add((point * OUTPUTS + o) * wide + at));
                 }
-                company.take(first + o, x + at, output_line(values));
+                company.take::<V, WHOLE>(first + o, x + at, output_line(values));
             }
         }
     }

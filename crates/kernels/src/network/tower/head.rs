@@ -1,8 +1,8 @@
 //! The last sum of the tower, mapped to the outputs, with a sigmoid if it is asked for; forward and backward.
 
+use super::WIDTH;
 use super::passes::{self, Extent, From, LaneSums, To};
 use super::rows::{LINE, Lines, Rows, SharedRows};
-use super::{Source, WIDTH};
 use crate::memory::Unwritten;
 use crate::network::Planes;
 use crate::network::normalisation::Affine;
@@ -24,6 +24,20 @@ pub(super) struct Head<'a> {
     pub(super) bias: &'a [f32],
     pub(super) sigmoid: bool,
     pub(super) extent: Extent,
+}
+
+impl Head<'_> {
+    /// A row of what the map is applied to, all channels.
+    #[inline(always)]
+    unsafe fn read_row<V: Arithmetic>(&self, image: usize, y: usize, to: To) {
+        unsafe {
+            for channel in 0..WIDTH {
+                let row = |rows: &Rows| rows.row(image, y).add(channel * rows.stride);
+                let (base, z, to) = (row(self.base), row(self.z), to.at(channel, 0));
+                passes::bend_and_add::<V>(base, z, self.affine[channel], to, &self.extent);
+            }
+        }
+    }
 }
 
 /// Where the output is written, `[images, outputs, height, width]`.
@@ -80,10 +94,9 @@ unsafe fn forward_rung_kernel<V: Arithmetic, const O: usize, const N: usize>(
 ) {
     let extent = &head.extent;
     let row = To { start: row.start_mut(), stride: extent.stride };
-    let source = Source::Joined { base: head.base, z: head.z, affine: head.affine };
     for y in rung.first_y..rung.end_y {
         unsafe {
-            source.read_row::<V>(rung.image, y, row, extent);
+            head.read_row::<V>(rung.image, y, row);
             for (k, weight) in head.weight.chunks_exact(WIDTH).enumerate() {
                 let to = output.start.add(output.shape.row_start(rung.image, k, y));
                 map_row::<V>(row.read(), weight, head.bias[k], head.sigmoid, to, extent);
@@ -218,10 +231,9 @@ unsafe fn backward_rung_kernel<V: Arithmetic, const O: usize, const N: usize>(
     let extent = &head.extent;
     let to = |lines: &mut Lines| To { start: lines.start_mut(), stride: extent.stride };
     let (row, gradient, logits) = (to(&mut scratch.row), to(&mut scratch.gradient), to(&mut scratch.logits));
-    let source = Source::Joined { base: head.base, z: head.z, affine: head.affine };
     for y in rung.first_y..rung.end_y {
         unsafe {
-            source.read_row::<V>(rung.image, y, row, extent);
+            head.read_row::<V>(rung.image, y, row);
             for k in 0..incoming.shape.channels {
                 let start = incoming.shape.row_start(rung.image, k, y);
                 let incoming_row = &incoming.gradient[start..start + extent.width];

@@ -6,12 +6,12 @@
 
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
-use super::ahead::Ahead;
-use super::groups::{self, Combined, Company, GROUP, ROWS_READ, Window, window};
+use super::groups::{self, Combined, Company, GROUP, Places, ROWS_READ, Shared, Window, window};
+use super::made::{self, WindowChannel};
 use super::passes::{Extent, From};
 use super::rows::{Lines, Rows, SharedRows, Strand};
 use super::taps::{TAPS, Taps};
-use super::{Source, Tower, WIDTH, extent, head};
+use super::{Tower, WIDTH, extent, head};
 use crate::memory::Unwritten;
 use crate::network::Planes;
 use crate::network::normalisation::Affine;
@@ -95,7 +95,8 @@ impl FoldedTower {
 
     fn stem(&self, path: Path, picture: &[f32], shape: Planes, to: SharedRows) {
         let stem = Stem {
-            source: Source::Picture { values: picture, shape },
+            picture,
+            shape,
             layer: &self.layers[0],
             taps: self.tower.taps(0),
             height: shape.size.height_px,
@@ -146,7 +147,8 @@ enum Exit {
 }
 
 struct Stem<'a> {
-    source: Source<'a>,
+    picture: &'a [f32],
+    shape: Planes,
     layer: &'a FoldedLayer,
     taps: Taps,
     height: usize,
@@ -166,8 +168,8 @@ struct Block<'a> {
 }
 
 struct Scratch {
-    /// Rows of the stem's input: a window of six, and what the next one shares with it.
-    input: Window,
+    /// The last two rows of the stem's window, which the next one shares.
+    shared: Shared,
     /// Rows after the first convolution: a window of six for the second.
     middle: Window,
     combined: Combined,
@@ -181,7 +183,7 @@ struct Scratch {
 impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
         Self {
-            input: Window::new(2 * GROUP, taps.inputs, extent.stride),
+            shared: Shared::new(taps.inputs, extent.stride),
             middle: Window::new(2 * GROUP, WIDTH, extent.stride),
             combined: Combined::new(taps.inputs, extent.span, taps.dilation),
             zeros: Lines::zeros(WIDTH * extent.stride),
@@ -193,15 +195,22 @@ impl Scratch {
 
 /// Bends values of a group's rows: ELU of their normalisation, zero beyond the width.
 #[inline(always)]
-unsafe fn bend<V: Arithmetic>(mut rows: [V; GROUP], affine: Affine, x: usize, extent: &Extent) -> [V; GROUP] {
+unsafe fn bend<V: Arithmetic, const WHOLE: bool>(
+    mut rows: [V; GROUP],
+    affine: Affine,
+    x: usize,
+    extent: &Extent,
+) -> [V; GROUP] {
     unsafe {
         let (shift, scale) = (V::splat(affine.shift), V::splat(affine.scale));
         for row in &mut rows {
             *row = shift.plus_product(*row, scale);
         }
         let mut rows = V::elus(rows);
-        for row in &mut rows {
-            *row = extent.within(x, *row);
+        if !WHOLE {
+            for row in &mut rows {
+                *row = extent.within(x, *row);
+            }
         }
         rows
     }
@@ -218,20 +227,24 @@ unsafe fn stem_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS:
     scratch: &mut Scratch,
 ) {
     let extent = &stem.extent;
+    let window = |first: isize, channel: usize, shared: &mut Shared| {
+        let places = Places::new(strand, first + 1, stem.height);
+        // SAFETY: rows of the picture.
+        let row =
+            |y: usize| unsafe { stem.picture.as_ptr().add(stem.shape.row_start(strand.image, channel, y)) };
+        let make = made::Picture { rows: places.y.map(row), width: extent.width };
+        let shared = shared.channel(channel);
+        (make, WindowChannel { shared, inside: places.inside, keep: [None; GROUP] })
+    };
     unsafe {
+        for channel in 0..stem.taps.inputs {
+            let (make, window) = window(-(GROUP as isize), channel, &mut scratch.shared);
+            window.begin::<V, _>(make, extent);
+        }
         for first in (0..strand.rows).step_by(GROUP) {
             for channel in 0..stem.taps.inputs {
-                for index in first as isize - 1..=(first + GROUP) as isize {
-                    match strand.y(index, stem.height) {
-                        None => scratch.input.clear(index, channel),
-                        Some(y) => {
-                            let to = scratch.input.row(index, channel);
-                            stem.source.read::<V>(strand.image, y, channel, to, extent);
-                        }
-                    }
-                }
-                let window = window(&mut scratch.input, first as isize - 1, channel);
-                groups::combine::<V>(window, scratch.combined.channel(channel), extent.span);
+                let (make, window) = window(first as isize, channel, &mut scratch.shared);
+                window.combine::<V, _>(make, scratch.combined.channel(channel), extent);
             }
             let mut exit = StemExit { stem, strand, first };
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
@@ -256,14 +269,16 @@ struct StemExit<'a> {
 
 impl Company for StemExit<'_> {
     #[inline(always)]
-    fn fetch(&mut self) {}
+    fn whole(&self) -> bool {
+        self.strand.rows - self.first >= GROUP
+    }
 
     #[inline(always)]
-    unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
+    unsafe fn take<V: Arithmetic, const WHOLE: bool>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
         let (stem, strand) = (self.stem, self.strand);
         unsafe {
-            let rows = bend(rows, stem.layer.affine[c], x, &stem.extent);
-            for r in 0..GROUP.min(strand.rows - self.first) {
+            let rows = bend::<V, WHOLE>(rows, stem.layer.affine[c], x, &stem.extent);
+            for r in 0..if WHOLE { GROUP } else { GROUP.min(strand.rows - self.first) } {
                 let to = stem.to.row(strand.image, strand.first_y + (self.first + r) * strand.dilation);
                 rows[r].store_past_caches(to.add(c * stem.extent.stride + x));
             }
@@ -295,15 +310,12 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
             let rows: [*const f32; ROWS_READ] = std::array::from_fn(|r| row_of_x(begin - 1 + r as isize));
             for channel in 0..WIDTH {
                 let window = rows.map(|row| row.add(channel * extent.stride));
-                groups::combine::<V>(window, combined.channel(channel), extent.span);
+                groups::combine::<V>(window, combined.channel(channel), extent.span, Some(extent.stride));
             }
-            let next: [*const f32; GROUP] =
-                std::array::from_fn(|r| row_of_x(begin + (ROWS_READ - 1 + r) as isize));
             let mut first = FirstExit {
                 block,
                 inside: std::array::from_fn(|r| strand.y(begin + r as isize, block.height).is_some()),
                 middle: std::array::from_fn(|r| middle.row(begin + r as isize, 0)),
-                ahead: Ahead::new(next, None, extent),
             };
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
                 combined.points(),
@@ -316,7 +328,7 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
             let Some(done) = group.checked_sub(1) else { continue };
             for channel in 0..WIDTH {
                 let window = window(middle, begin - GROUP as isize, channel);
-                groups::combine::<V>(window, combined.channel(channel), extent.span);
+                groups::combine::<V>(window, combined.channel(channel), extent.span, None);
             }
             let mut second = SecondExit::new(block, strand, done * GROUP, sum);
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
@@ -339,22 +351,21 @@ struct FirstExit<'a> {
     /// Whether the rows lie in the picture; zero where they do not.
     inside: [bool; GROUP],
     middle: [*mut f32; GROUP],
-    ahead: Ahead<GROUP>,
 }
 
 impl Company for FirstExit<'_> {
     #[inline(always)]
-    fn fetch(&mut self) {
-        self.ahead.fetch();
+    fn whole(&self) -> bool {
+        self.inside == [true; GROUP]
     }
 
     #[inline(always)]
-    unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
+    unsafe fn take<V: Arithmetic, const WHOLE: bool>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
         let (affine, extent) = (self.block.first.affine[c], &self.block.extent);
         unsafe {
-            let rows = bend(rows, affine, x, extent);
+            let rows = bend::<V, WHOLE>(rows, affine, x, extent);
             for r in 0..GROUP {
-                let value = if self.inside[r] { rows[r] } else { V::zero() };
+                let value = if WHOLE || self.inside[r] { rows[r] } else { V::zero() };
                 value.store(self.middle[r].add(c * extent.stride + x));
             }
         }
@@ -408,15 +419,17 @@ impl<'a> SecondExit<'a> {
 
 impl Company for SecondExit<'_> {
     #[inline(always)]
-    fn fetch(&mut self) {}
+    fn whole(&self) -> bool {
+        self.rows == GROUP
+    }
 
     #[inline(always)]
-    unsafe fn take<V: Arithmetic>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
+    unsafe fn take<V: Arithmetic, const WHOLE: bool>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
         let (affine, extent) = (self.block.second.affine[c], &self.block.extent);
         let at = c * extent.stride + x;
         unsafe {
-            let rows = bend(rows, affine, x, extent);
-            for r in 0..self.rows {
+            let rows = bend::<V, WHOLE>(rows, affine, x, extent);
+            for r in 0..if WHOLE { GROUP } else { self.rows } {
                 let sum = V::load(self.base[r].add(at)).add(rows[r]);
                 match self.block.exit {
                     Exit::Rows(_) => sum.store_past_caches(self.to[r].add(at)),

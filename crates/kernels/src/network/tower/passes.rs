@@ -8,7 +8,7 @@
 
 use super::WIDTH;
 use super::rows::{LINE, stride_of};
-use crate::network::normalisation::{Affine, GradientTerms};
+use crate::network::normalisation::Affine;
 use crate::network::vector::arithmetic::Arithmetic;
 
 /// Sums of a strand for each channel, lane by lane: Σa and Σb of a pass.
@@ -65,6 +65,12 @@ impl Extent {
         let inside = |lane| span - LINE + lane < width;
         let within = std::array::from_fn(|lane| if width > 0 && inside(lane) { 1.0 } else { 0.0 });
         Self { width, span, stride: stride_of(width), within }
+    }
+
+    /// Pixels in lines that lie within the width.
+    #[inline(always)]
+    pub(super) fn whole(&self) -> usize {
+        self.width / LINE * LINE
     }
 
     /// The value at pixel `x` of a row, zero beyond the width.
@@ -187,37 +193,6 @@ impl RowSums {
     }
 }
 
-#[inline(always)]
-pub(super) unsafe fn copy<V: Arithmetic>(from: *const f32, to: *mut f32, extent: &Extent) {
-    unsafe {
-        for x in (0..extent.span).step_by(V::LANES) {
-            V::load(from.add(x)).store(to.add(x));
-        }
-    }
-}
-
-/// A copy for later, past the caches.
-#[inline(always)]
-pub(super) unsafe fn keep<V: Arithmetic>(from: *const f32, to: *mut f32, extent: &Extent) {
-    unsafe {
-        for x in (0..extent.span).step_by(V::LANES) {
-            V::load(from.add(x)).store_past_caches(to.add(x));
-        }
-    }
-}
-
-/// to = ELU(scale·z + shift).
-#[inline(always)]
-pub(super) unsafe fn bend<V: Arithmetic>(z: *const f32, affine: Affine, to: *mut f32, extent: &Extent) {
-    unsafe {
-        let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
-        for x in (0..extent.span).step_by(V::LANES) {
-            shift.plus_product(V::load(z.add(x)), scale).elu().store(to.add(x));
-        }
-        clear_tail::<V>(to, extent);
-    }
-}
-
 /// to = base + ELU(scale·z + shift).
 #[inline(always)]
 pub(super) unsafe fn bend_and_add<V: Arithmetic>(
@@ -232,48 +207,6 @@ pub(super) unsafe fn bend_and_add<V: Arithmetic>(
         for x in (0..extent.span).step_by(V::LANES) {
             let bent = shift.plus_product(V::load(z.add(x)), scale).elu();
             V::load(base.add(x)).add(bent).store(to.add(x));
-        }
-        clear_tail::<V>(to, extent);
-    }
-}
-
-/// dz = of_g·g·ELU′(scale·z + shift) + of_z·z + constant, from the gradient g towards the bent value.
-#[inline(always)]
-pub(super) unsafe fn gradient_of_bent<V: Arithmetic>(
-    g: *const f32,
-    z: *const f32,
-    affine: Affine,
-    terms: &GradientTerms,
-    to: *mut f32,
-    extent: &Extent,
-) {
-    unsafe {
-        let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
-        let (of_g, of_z, constant) = (V::splat(terms.of_g), V::splat(terms.of_z), V::splat(terms.constant));
-        for x in (0..extent.span).step_by(V::LANES) {
-            let z = V::load(z.add(x));
-            let slope = shift.plus_product(z, scale).elu_slope();
-            let g = V::load(g.add(x)).mul(slope);
-            constant.plus_product(z, of_z).plus_product(g, of_g).store(to.add(x));
-        }
-        clear_tail::<V>(to, extent);
-    }
-}
-
-/// dz = of_g·g + of_z·z + constant, from the gradient g towards the normalised value.
-#[inline(always)]
-pub(super) unsafe fn gradient_of_normalised<V: Arithmetic>(
-    g: *const f32,
-    z: *const f32,
-    terms: &GradientTerms,
-    to: *mut f32,
-    extent: &Extent,
-) {
-    unsafe {
-        let (of_g, of_z, constant) = (V::splat(terms.of_g), V::splat(terms.of_z), V::splat(terms.constant));
-        for x in (0..extent.span).step_by(V::LANES) {
-            let g = V::load(g.add(x));
-            constant.plus_product(V::load(z.add(x)), of_z).plus_product(g, of_g).store(to.add(x));
         }
         clear_tail::<V>(to, extent);
     }

@@ -5,7 +5,7 @@
 //! between that and the next channel is never read.
 
 use super::WIDTH;
-use super::passes::From;
+use super::groups::GROUP;
 use crate::Size;
 use std::mem::MaybeUninit;
 
@@ -108,7 +108,7 @@ impl Rows {
 pub(super) struct SharedRows {
     start: *mut f32,
     height: usize,
-    stride: usize,
+    pub(super) stride: usize,
 }
 
 // SAFETY: each task writes (and, where it works in place, reads) only rows of its own strand; the maps outlive the
@@ -134,9 +134,9 @@ pub(super) struct Strand {
     pub(super) dilation: usize,
 }
 
-/// Rows of a strand. Fixed, so that the order of additions never depends on the number of threads; each end of a
+/// Groups of rows of a strand. Fixed, so that the order of additions never depends on the number of threads; each end of a
 /// strand reads a row (or two) more than it writes.
-const MOST_ROWS: usize = 64;
+const MOST_GROUPS: usize = 16;
 
 impl Strand {
     /// Row `index` of the strand, or none outside the picture.
@@ -146,63 +146,22 @@ impl Strand {
         (y >= 0 && y < height as isize).then_some(y as usize)
     }
 
-    /// All rows of all images, parted into strands.
+    /// All rows of all images, parted into strands of whole groups but for the last of a phase.
     pub(super) fn all(images: usize, height: usize, dilation: usize) -> Vec<Self> {
         let mut strands = Vec::new();
         for image in 0..images {
             for phase in 0..dilation.min(height) {
                 let rows = (height - phase).div_ceil(dilation);
-                let parts = rows.div_ceil(MOST_ROWS);
+                let groups = rows.div_ceil(GROUP);
+                let parts = groups.div_ceil(MOST_GROUPS);
                 for part in 0..parts {
-                    let (begin, end) = (rows * part / parts, rows * (part + 1) / parts);
+                    let [begin, end] = [part, part + 1].map(|part| (groups * part / parts * GROUP).min(rows));
                     let first_y = phase + begin * dilation;
                     strands.push(Self { image, first_y, rows: end - begin, dilation });
                 }
             }
         }
         strands
-    }
-}
-
-/// Some rows in turn, each `[channels, stride]` with zeros between the channels for the taps that reach out.
-pub(super) struct Ring {
-    values: Lines,
-    /// From a channel to the next.
-    pub(super) stride: usize,
-    pad: usize,
-    channels: usize,
-    slots: usize,
-}
-
-impl Ring {
-    /// A ring for rows of `span` floats and taps that reach `dilation` to each side.
-    pub(super) fn new(slots: usize, channels: usize, span: usize, dilation: usize) -> Self {
-        let pad = dilation.next_multiple_of(LINE);
-        let stride = stride_of(span + pad);
-        Self { values: Lines::zeros((slots * channels * stride) + 2 * pad), stride, pad, channels, slots }
-    }
-
-    /// Row `index`, at its first channel's first pixel.
-    #[inline(always)]
-    pub(super) fn row(&mut self, index: isize) -> *mut f32 {
-        let slot = index.rem_euclid(self.slots as isize) as usize;
-        // SAFETY: a slot of the ring; `pad` floats before it and after it belong to the ring too.
-        unsafe { self.values.start_mut().add(self.pad + slot * self.channels * self.stride) }
-    }
-
-    /// The rows before, at and after `index`.
-    #[inline(always)]
-    pub(super) fn around(&mut self, index: isize) -> [From; 3] {
-        let stride = self.stride;
-        let row = |ring: &mut Self, index| From { start: ring.row(index).cast_const(), stride };
-        [row(self, index - 1), row(self, index), row(self, index + 1)]
-    }
-
-    /// Makes row `index` zero.
-    pub(super) fn clear(&mut self, index: isize) {
-        let (start, floats) = (self.row(index), self.channels * self.stride);
-        // SAFETY: one slot with the padding behind each channel, which is zero already.
-        unsafe { start.write_bytes(0, floats - self.pad) };
     }
 }
 

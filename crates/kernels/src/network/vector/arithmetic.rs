@@ -88,6 +88,15 @@ pub(crate) trait Arithmetic: Vector {
         unsafe { self.where_positive(Self::splat(1.0), self.exp_beside_one()) }
     }
 
+    /// [`Arithmetic::elu_slope`] of several registers: one waits for itself where others could go on.
+    #[inline(always)]
+    unsafe fn elu_slopes<const REGISTERS: usize>(mut values: [Self; REGISTERS]) -> [Self; REGISTERS] {
+        for value in &mut values {
+            *value = unsafe { value.elu_slope() };
+        }
+        values
+    }
+
     /// 1 / (1 + e⁻ˣ), to 4 units in the last place; below -87 it stays at about 1e-38. NaN stays NaN.
     #[inline(always)]
     unsafe fn sigmoid(self) -> Self {
@@ -175,6 +184,7 @@ impl Arithmetic for Array8 {
 mod x86 {
     use super::super::x86::{Avx2, Avx512};
     use super::{Arithmetic, EXP2, ROOT_HALF, Vector};
+    use std::arch::asm;
     use std::arch::x86_64::*;
 
     impl Arithmetic for Avx512 {
@@ -245,6 +255,154 @@ mod x86 {
         }
     }
 
+    /// What the exponential of four registers is made with, in whole registers.
+    #[repr(align(32))]
+    struct Constants([[f32; 8]; 9]);
+
+    static CONSTANTS: Constants = Constants([
+        [-87.0; 8],
+        [std::f32::consts::LOG2_E; 8],
+        [12_582_912.0; 8],
+        [EXP2[0]; 8],
+        [EXP2[1]; 8],
+        [EXP2[2]; 8],
+        [EXP2[3]; 8],
+        [EXP2[4]; 8],
+        [1.0; 8],
+    ]);
+
+    /// `exps_beside_one` of `x0` to `x3` in all sixteen registers, four at a time: `f` is bounded by `bound`, and `p` becomes the
+    /// exponentials. The compiler takes one after the other, reads each constant on its own, and waits.
+    macro_rules! four_exps {
+        ($x:expr, [$($bound:literal),*], [$($end:literal),*]) => {{
+            let [mut x0, mut x1, mut x2, mut x3] = $x.map(|x| x.0);
+            asm!(
+                "vmovaps {p3}, [{k}]",
+                "vmaxps {f0}, {p3}, {x0}",
+                "vmaxps {f1}, {p3}, {x1}",
+                "vmaxps {f2}, {p3}, {x2}",
+                "vmaxps {f3}, {p3}, {x3}",
+                $($bound,)*
+                "vmovaps {s0}, [{k} + 32]",
+                "vmovaps {s1}, {s0}",
+                "vmovaps {s2}, {s0}",
+                "vmovaps {s3}, {s0}",
+                "vfmadd213ps {s0}, {f0}, [{k} + 64]",
+                "vfmadd213ps {s1}, {f1}, [{k} + 64]",
+                "vfmadd213ps {s2}, {f2}, [{k} + 64]",
+                "vfmadd213ps {s3}, {f3}, [{k} + 64]",
+                "vsubps {p0}, {s0}, [{k} + 64]",
+                "vsubps {p1}, {s1}, [{k} + 64]",
+                "vsubps {p2}, {s2}, [{k} + 64]",
+                "vsubps {p3}, {s3}, [{k} + 64]",
+                "vfmsub132ps {f0}, {p0}, [{k} + 32]",
+                "vfmsub132ps {f1}, {p1}, [{k} + 32]",
+                "vfmsub132ps {f2}, {p2}, [{k} + 32]",
+                "vfmsub132ps {f3}, {p3}, [{k} + 32]",
+                "vmovaps {p0}, [{k} + 96]",
+                "vmovaps {p1}, {p0}",
+                "vmovaps {p2}, {p0}",
+                "vmovaps {p3}, {p0}",
+                "vfmadd213ps {p0}, {f0}, [{k} + 128]",
+                "vfmadd213ps {p1}, {f1}, [{k} + 128]",
+                "vfmadd213ps {p2}, {f2}, [{k} + 128]",
+                "vfmadd213ps {p3}, {f3}, [{k} + 128]",
+                "vfmadd213ps {p0}, {f0}, [{k} + 160]",
+                "vfmadd213ps {p1}, {f1}, [{k} + 160]",
+                "vfmadd213ps {p2}, {f2}, [{k} + 160]",
+                "vfmadd213ps {p3}, {f3}, [{k} + 160]",
+                "vfmadd213ps {p0}, {f0}, [{k} + 192]",
+                "vfmadd213ps {p1}, {f1}, [{k} + 192]",
+                "vfmadd213ps {p2}, {f2}, [{k} + 192]",
+                "vfmadd213ps {p3}, {f3}, [{k} + 192]",
+                "vfmadd213ps {p0}, {f0}, [{k} + 224]",
+                "vfmadd213ps {p1}, {f1}, [{k} + 224]",
+                "vfmadd213ps {p2}, {f2}, [{k} + 224]",
+                "vfmadd213ps {p3}, {f3}, [{k} + 224]",
+                "vfmadd213ps {p0}, {f0}, [{k} + 256]",
+                "vfmadd213ps {p1}, {f1}, [{k} + 256]",
+                "vfmadd213ps {p2}, {f2}, [{k} + 256]",
+                "vfmadd213ps {p3}, {f3}, [{k} + 256]",
+                "vpslld {s0}, {s0}, 23",
+                "vpslld {s1}, {s1}, 23",
+                "vpslld {s2}, {s2}, 23",
+                "vpslld {s3}, {s3}, 23",
+                $($end,)*
+                k = in(reg) CONSTANTS.0.as_ptr(),
+                x0 = inout(ymm_reg) x0,
+                x1 = inout(ymm_reg) x1,
+                x2 = inout(ymm_reg) x2,
+                x3 = inout(ymm_reg) x3,
+                s0 = out(ymm_reg) _,
+                s1 = out(ymm_reg) _,
+                s2 = out(ymm_reg) _,
+                s3 = out(ymm_reg) _,
+                f0 = out(ymm_reg) _,
+                f1 = out(ymm_reg) _,
+                f2 = out(ymm_reg) _,
+                f3 = out(ymm_reg) _,
+                p0 = out(ymm_reg) _,
+                p1 = out(ymm_reg) _,
+                p2 = out(ymm_reg) _,
+                p3 = out(ymm_reg) _,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+            [Avx2(x0), Avx2(x1), Avx2(x2), Avx2(x3)]
+        }};
+    }
+
+    /// [`Arithmetic::elu`] of four registers; the sign chooses: at 0 both are 0.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn four_elus(x: [Avx2; 4]) -> [Avx2; 4] {
+        // SAFETY: it reads the constants, and changes the registers that are named.
+        unsafe {
+            four_exps!(
+                x,
+                [],
+                [
+                    "vpaddd {p0}, {p0}, {s0}",
+                    "vpaddd {p1}, {p1}, {s1}",
+                    "vpaddd {p2}, {p2}, {s2}",
+                    "vpaddd {p3}, {p3}, {s3}",
+                    "vsubps {p0}, {p0}, [{k} + 256]",
+                    "vsubps {p1}, {p1}, [{k} + 256]",
+                    "vsubps {p2}, {p2}, [{k} + 256]",
+                    "vsubps {p3}, {p3}, [{k} + 256]",
+                    "vblendvps {x0}, {x0}, {p0}, {x0}",
+                    "vblendvps {x1}, {x1}, {p1}, {x1}",
+                    "vblendvps {x2}, {x2}, {p2}, {x2}",
+                    "vblendvps {x3}, {x3}, {p3}, {x3}"
+                ]
+            )
+        }
+    }
+
+    /// [`Arithmetic::elu_slope`] of four registers: e to the power of what is bounded by 0, where it is 1.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn four_elu_slopes(x: [Avx2; 4]) -> [Avx2; 4] {
+        // SAFETY: as above.
+        unsafe {
+            four_exps!(
+                x,
+                [
+                    "vxorps {s3}, {s3}, {s3}",
+                    "vminps {f0}, {s3}, {f0}",
+                    "vminps {f1}, {s3}, {f1}",
+                    "vminps {f2}, {s3}, {f2}",
+                    "vminps {f3}, {s3}, {f3}"
+                ],
+                [
+                    "vpaddd {x0}, {p0}, {s0}",
+                    "vpaddd {x1}, {p1}, {s1}",
+                    "vpaddd {x2}, {p2}, {s2}",
+                    "vpaddd {x3}, {p3}, {s3}"
+                ]
+            )
+        }
+    }
+
     impl Arithmetic for Avx2 {
         #[inline(always)]
         unsafe fn scale_by_exp2(self, power: Self) -> Self {
@@ -261,11 +419,29 @@ mod x86 {
         #[inline(always)]
         unsafe fn elus<const REGISTERS: usize>(mut values: [Self; REGISTERS]) -> [Self; REGISTERS] {
             unsafe {
-                let (exps, one) = (exps_beside_one(values), Self::splat(1.0));
-                for (value, exp) in values.iter_mut().zip(exps) {
-                    // The sign chooses: at 0 both are 0.
-                    *value = Self(_mm256_blendv_ps(value.0, exp.sub(one).0, value.0));
-                }
+                let Ok(&four) = <&[Self; 4]>::try_from(&values[..]) else {
+                    let (exps, one) = (exps_beside_one(values), Self::splat(1.0));
+                    for (value, exp) in values.iter_mut().zip(exps) {
+                        // The sign chooses: at 0 both are 0.
+                        *value = Self(_mm256_blendv_ps(value.0, exp.sub(one).0, value.0));
+                    }
+                    return values;
+                };
+                values.copy_from_slice(&four_elus(four));
+                values
+            }
+        }
+        #[inline(always)]
+        unsafe fn elu_slopes<const REGISTERS: usize>(mut values: [Self; REGISTERS]) -> [Self; REGISTERS] {
+            unsafe {
+                let Ok(&four) = <&[Self; 4]>::try_from(&values[..]) else {
+                    let (exps, one) = (exps_beside_one(values), Self::splat(1.0));
+                    for (value, exp) in values.iter_mut().zip(exps) {
+                        *value = value.where_positive(one, exp);
+                    }
+                    return values;
+                };
+                values.copy_from_slice(&four_elu_slopes(four));
                 values
             }
         }
@@ -314,7 +490,14 @@ mod tests {
     use super::*;
     use crate::network::vector::{Path, run_on};
 
-    run_on!(fn bend = bend_kernel(values: &[f32; 16], elu: &mut [f32; 16], of_several: &mut [f32; 16], slope: &mut [f32; 16]));
+    run_on!(fn bend = bend_kernel(
+        values: &[f32; 16],
+        elu: &mut [f32; 16],
+        of_several: &mut [f32; 16],
+        slope: &mut [f32; 16],
+        elus: &mut [[f32; 16]; 4],
+        slopes: &mut [[f32; 16]; 4],
+    ));
 
     /// # Safety
     /// The instruction set of `V` must be there.
@@ -324,6 +507,8 @@ mod tests {
         elu: &mut [f32; 16],
         of_several: &mut [f32; 16],
         slope: &mut [f32; 16],
+        elus: &mut [[f32; 16]; 4],
+        slopes: &mut [[f32; 16]; 4],
     ) {
         for at in (0..16).step_by(V::LANES) {
             // SAFETY: a register has 16 lanes at most, and 16 are whole registers.
@@ -332,6 +517,12 @@ mod tests {
                 value.elu().store(elu.as_mut_ptr().add(at));
                 V::elus([V::zero(), value, V::splat(-3.0)])[1].store(of_several.as_mut_ptr().add(at));
                 value.elu_slope().store(slope.as_mut_ptr().add(at));
+                for place in 0..4 {
+                    let mut four = [V::zero(), V::splat(-3.0), V::splat(5.0), V::splat(-80.0)];
+                    four[place] = value;
+                    V::elus(four)[place].store(elus[place].as_mut_ptr().add(at));
+                    V::elu_slopes(four)[place].store(slopes[place].as_mut_ptr().add(at));
+                }
             }
         }
     }
@@ -347,11 +538,24 @@ mod tests {
             for chunk in all.chunks_exact(16) {
                 let values: [f32; 16] = chunk.try_into().unwrap();
                 let [mut elu, mut of_several, mut slope] = [[0.0; 16]; 3];
-                bend(path, &values, &mut elu, &mut of_several, &mut slope);
+                let [mut elus, mut slopes] = [[[0.0; 16]; 4]; 2];
+                bend(path, &values, &mut elu, &mut of_several, &mut slope, &mut elus, &mut slopes);
                 for lane in 0..16 {
                     let x = f64::from(values[lane]);
                     let case = format!("{} of {x}", path.name());
                     assert_eq!(elu[lane].to_bits(), of_several[lane].to_bits(), "{case}");
+                    for place in 0..4 {
+                        assert_eq!(
+                            elu[lane].to_bits(),
+                            elus[place][lane].to_bits(),
+                            "{case} in place {place}"
+                        );
+                        assert_eq!(
+                            slope[lane].to_bits(),
+                            slopes[place][lane].to_bits(),
+                            "{case} in place {place}"
+                        );
+                    }
                     if x.is_nan() {
                         assert!(elu[lane].is_nan() && slope[lane].is_nan(), "{case}");
                     } else if x > 0.0 {
