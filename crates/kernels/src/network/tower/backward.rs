@@ -195,8 +195,8 @@ unsafe fn read_gradient<V: Arithmetic, const BEGIN: bool>(
     scratch: &mut Scratch,
 ) {
     let (extent, terms, z) = (&layer.extent, &layer.terms[channel], places.of(layer.z, channel));
-    let shared = scratch.shared.channel(channel);
-    let window = WindowChannel { shared, inside: places.inside, keep: [None; GROUP] };
+    let (shared, to_next) = (scratch.shared.channel(channel), places.to_next(channel, extent.stride));
+    let window = WindowChannel { shared, inside: places.inside, keep: [None; GROUP], to_next };
     let to = scratch.gradients.channel(channel);
     macro_rules! make {
         ($make:expr) => {
@@ -229,20 +229,21 @@ unsafe fn read_input<V: Arithmetic>(
 ) {
     let (to, between) = (scratch.input.channel(channel), scratch.between.channel(channel));
     let (own, extent) = (places.own, &layer.extent);
+    let to_next = places.to_next(channel, extent.stride);
     unsafe {
         match layer.input {
             Source::Picture { values, shape } => {
                 let row = |y: usize| values.as_ptr().add(shape.row_start(places.image, channel, y));
                 let make = made::Picture { rows: places.y.map(row), width: extent.width };
-                made::combine_own::<V, _>(make, own, to, between, extent);
+                made::combine_own::<V, _>(make, own, to, between, to_next, extent);
             }
             Source::Plain(rows) => {
                 let make = made::Plain { rows: places.of(rows, channel) };
-                made::combine_own::<V, _>(make, own, to, between, extent);
+                made::combine_own::<V, _>(make, own, to, between, to_next, extent);
             }
             Source::Bent { z, affine } => {
                 let make = made::Bent { z: places.of(z, channel), affine: affine[channel] };
-                made::combine_own::<V, _>(make, own, to, between, extent);
+                made::combine_own::<V, _>(make, own, to, between, to_next, extent);
             }
             Source::Joined { .. } => unreachable!("what is joined was written down"),
         }

@@ -129,7 +129,12 @@ unsafe fn read<V: Arithmetic, const BEGIN: bool>(
         Some(keep) => places.own_to(keep, channel),
         None => [None; GROUP],
     };
-    let window = WindowChannel { shared: shared.channel(channel), inside: places.inside, keep };
+    let window = WindowChannel {
+        shared: shared.channel(channel),
+        inside: places.inside,
+        keep,
+        to_next: places.to_next(channel, extent.stride),
+    };
     let to = combined.channel(channel);
     macro_rules! make {
         ($make:expr) => {

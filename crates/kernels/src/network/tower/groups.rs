@@ -33,18 +33,15 @@ pub(super) struct Places {
     pub(super) inside: [bool; GROUP],
     /// Which rows are the strand's own.
     pub(super) own: [bool; GROUP],
+    dilation: usize,
 }
 
 impl Places {
     /// The rows from `first` on.
     #[inline(always)]
     pub(super) fn new(strand: Strand, first: isize, height: usize) -> Self {
-        let mut places = Self {
-            image: strand.image,
-            y: [strand.first_y; GROUP],
-            inside: [false; GROUP],
-            own: [false; GROUP],
-        };
+        let (y, none) = ([strand.first_y; GROUP], [false; GROUP]);
+        let mut places = Self { image: strand.image, y, inside: none, own: none, dilation: strand.dilation };
         for r in 0..GROUP {
             let index = first + r as isize;
             let reach = -1..=strand.rows as isize;
@@ -68,6 +65,15 @@ impl Places {
     pub(super) fn to(&self, rows: SharedRows, channel: usize) -> [*mut f32; GROUP] {
         // SAFETY: as above.
         self.y.map(|y| unsafe { rows.row(self.image, y).add(channel * rows.stride) })
+    }
+
+    /// How far from a channel lies what is read after it: the next channel, or the first one of the group's next rows.
+    #[inline(always)]
+    pub(super) fn to_next(&self, channel: usize, stride: usize) -> usize {
+        match channel + 1 < WIDTH {
+            true => stride,
+            false => (GROUP * self.dilation * WIDTH - channel) * stride,
+        }
     }
 
     /// Where to write the strand's own.
@@ -229,20 +235,20 @@ const fn lines_of<V: Arithmetic, const VECTORS: usize>() -> usize {
     if floats.is_multiple_of(LINE) { floats / LINE } else { floats * 2 / LINE }
 }
 
-/// Combines the six rows of a channel's window for the convolution; `next`: how far away the next channel lies, where it is
-/// to be asked for.
+/// Combines the six rows of a channel's window for the convolution; `to_next`: how far away lies what is read after it, where
+/// that is to be asked for.
 #[inline(always)]
 pub(super) unsafe fn combine<V: Arithmetic>(
     window: [*const f32; ROWS_READ],
     to: [*mut f32; POINTS],
     span: usize,
-    next: Option<usize>,
+    to_next: Option<usize>,
 ) {
     unsafe {
         for x in (0..span).step_by(V::LANES) {
-            if let (Some(next), 0) = (next, x % LINE) {
+            if let (Some(to_next), 0) = (to_next, x % LINE) {
                 for row in ROWS_READ - GROUP..ROWS_READ {
-                    fetch(window[row].wrapping_add(next + x));
+                    fetch(window[row].wrapping_add(to_next + x));
                 }
             }
             let mut rows = [V::zero(); ROWS_READ];

@@ -234,7 +234,7 @@ unsafe fn stem_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS:
             |y: usize| unsafe { stem.picture.as_ptr().add(stem.shape.row_start(strand.image, channel, y)) };
         let make = made::Picture { rows: places.y.map(row), width: extent.width };
         let shared = shared.channel(channel);
-        (make, WindowChannel { shared, inside: places.inside, keep: [None; GROUP] })
+        (make, WindowChannel { shared, inside: places.inside, keep: [None; GROUP], to_next: 0 })
     };
     unsafe {
         for channel in 0..stem.taps.inputs {
@@ -307,10 +307,12 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
     unsafe {
         for group in 0..=strand.rows.div_ceil(GROUP) {
             let begin = (group * GROUP) as isize - 1;
+            let places = Places::new(strand, begin, block.height);
             let rows: [*const f32; ROWS_READ] = std::array::from_fn(|r| row_of_x(begin - 1 + r as isize));
             for channel in 0..WIDTH {
                 let window = rows.map(|row| row.add(channel * extent.stride));
-                groups::combine::<V>(window, combined.channel(channel), extent.span, Some(extent.stride));
+                let to_next = Some(places.to_next(channel, extent.stride));
+                groups::combine::<V>(window, combined.channel(channel), extent.span, to_next);
             }
             let mut first = FirstExit {
                 block,

@@ -211,11 +211,11 @@ unsafe fn with_terms<V: Arithmetic>(g: V, z: V, terms: &GradientTerms) -> V {
     }
 }
 
-/// Asks for the next channel's line, once a line: a channel takes as long as memory does.
+/// Asks for what is read after this channel, once a line: a channel takes as long as memory does.
 #[inline(always)]
-fn fetch_next<M: Make>(make: M, x: usize, extent: &Extent) {
+fn fetch_next<M: Make>(make: M, x: usize, to_next: usize) {
     if x.is_multiple_of(LINE) {
-        make.fetch(extent.stride + x);
+        make.fetch(to_next + x);
     }
 }
 
@@ -228,6 +228,8 @@ pub(super) struct WindowChannel {
     pub(super) inside: [bool; GROUP],
     /// Where the four others are written down too.
     pub(super) keep: [Option<*mut f32>; GROUP],
+    /// As [`super::groups::Places::to_next`].
+    pub(super) to_next: usize,
 }
 
 impl WindowChannel {
@@ -257,7 +259,7 @@ impl WindowChannel {
         let whole = if whole { extent.whole() } else { 0 };
         unsafe {
             for x in (0..whole).step_by(V::LANES) {
-                fetch_next(make, x, extent);
+                fetch_next(make, x, self.to_next);
                 self.combine_at::<V, M, true>(make, to, x, extent);
             }
             for x in (whole..extent.span).step_by(V::LANES) {
@@ -325,12 +327,13 @@ pub(super) unsafe fn combine_own<V: Arithmetic, M: Make>(
     own: [bool; GROUP],
     to: [*mut f32; POINTS],
     between: [*mut f32; 2],
+    to_next: usize,
     extent: &Extent,
 ) {
     let whole = if own == [true; GROUP] { extent.whole() } else { 0 };
     unsafe {
         for x in (0..whole).step_by(V::LANES) {
-            fetch_next(make, x, extent);
+            fetch_next(make, x, to_next);
             store_combined(make.rows::<V, GROUP>(0, x), to, between, x);
         }
         for x in (whole..extent.span).step_by(V::LANES) {
