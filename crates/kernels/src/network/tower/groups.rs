@@ -104,28 +104,6 @@ pub(super) fn packed(weight: &[f32], inputs: usize) -> Vec<f32> {
     values
 }
 
-/// Some rows of a strand in turn, `[slots, channels, stride]`, without room for the taps.
-pub(super) struct Window {
-    values: Lines,
-    stride: usize,
-    channels: usize,
-    slots: usize,
-}
-
-impl Window {
-    pub(super) fn new(slots: usize, channels: usize, stride: usize) -> Self {
-        Self { values: Lines::zeros(slots * channels * stride), stride, channels, slots }
-    }
-
-    /// Row `index` of a channel, `[stride]`.
-    #[inline(always)]
-    pub(super) fn row(&mut self, index: isize, channel: usize) -> *mut f32 {
-        let slot = index.rem_euclid(self.slots as isize) as usize;
-        // SAFETY: a row of the ring.
-        unsafe { self.values.start_mut().add((slot * self.channels + channel) * self.stride) }
-    }
-}
-
 /// The last two rows of a window, which the next one shares: `[2, channels, stride]`.
 pub(super) struct Shared {
     values: Lines,
@@ -188,16 +166,6 @@ impl Combined {
     }
 }
 
-/// The six rows of a channel from row `first` on.
-#[inline(always)]
-pub(super) fn window(ring: &mut Window, first: isize, channel: usize) -> [*const f32; ROWS_READ] {
-    let mut rows = [std::ptr::null(); ROWS_READ];
-    for (index, row) in rows.iter_mut().enumerate() {
-        *row = ring.row(first + index as isize, channel).cast_const();
-    }
-    rows
-}
-
 /// Some outputs of some pixels, which are multiplied before they are given away.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
@@ -235,18 +203,17 @@ const fn lines_of<V: Arithmetic, const VECTORS: usize>() -> usize {
     if floats.is_multiple_of(LINE) { floats / LINE } else { floats * 2 / LINE }
 }
 
-/// Combines the six rows of a channel's window for the convolution; `to_next`: how far away lies what is read after it, where
-/// that is to be asked for.
+/// Combines the six rows of a channel's window for the convolution; `to_next`: how far away lies what is read after it.
 #[inline(always)]
 pub(super) unsafe fn combine<V: Arithmetic>(
     window: [*const f32; ROWS_READ],
     to: [*mut f32; POINTS],
     span: usize,
-    to_next: Option<usize>,
+    to_next: usize,
 ) {
     unsafe {
         for x in (0..span).step_by(V::LANES) {
-            if let (Some(to_next), 0) = (to_next, x % LINE) {
+            if x.is_multiple_of(LINE) {
                 for row in ROWS_READ - GROUP..ROWS_READ {
                     fetch(window[row].wrapping_add(to_next + x));
                 }

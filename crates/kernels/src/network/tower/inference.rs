@@ -6,7 +6,7 @@
 
 #![allow(clippy::needless_range_loop)] // Loops over registers: see `passes`.
 
-use super::groups::{self, Combined, Company, GROUP, Places, ROWS_READ, Shared, Window, window};
+use super::groups::{self, Combined, Company, GROUP, POINTS, Places, ROWS_READ, Shared};
 use super::made::{self, WindowChannel};
 use super::passes::{Extent, From};
 use super::rows::{Lines, Rows, SharedRows, Strand};
@@ -17,6 +17,7 @@ use crate::network::Planes;
 use crate::network::normalisation::Affine;
 use crate::network::vector::arithmetic::Arithmetic;
 use crate::network::vector::{Path, fence, run_on};
+use crate::network::winograd_line::input_line;
 use rayon::prelude::*;
 
 /// A tower with its normalisation as an affine map.
@@ -170,9 +171,12 @@ struct Block<'a> {
 struct Scratch {
     /// The last two rows of the stem's window, which the next one shares.
     shared: Shared,
-    /// Rows after the first convolution: a window of six for the second.
-    middle: Window,
+    /// The last two rows of the middle's window, which the next one shares.
+    middle: Shared,
+    /// Combined rows of a block's input, or of the stem's.
     combined: Combined,
+    /// Combined rows of the middle, what lies between a block's convolutions.
+    combined_middle: Combined,
     /// A row of zeros: what lies above and below the picture.
     zeros: Lines,
     /// A group of the last block's sum, `[4, 8, stride]`, on its way through the head.
@@ -184,8 +188,9 @@ impl Scratch {
     fn new(taps: Taps, extent: &Extent) -> Self {
         Self {
             shared: Shared::new(taps.inputs, extent.stride),
-            middle: Window::new(2 * GROUP, WIDTH, extent.stride),
+            middle: Shared::new(WIDTH, extent.stride),
             combined: Combined::new(taps.inputs, extent.span, taps.dilation),
+            combined_middle: Combined::new(WIDTH, extent.span, taps.dilation),
             zeros: Lines::zeros(WIDTH * extent.stride),
             sum: Lines::uninitialised(GROUP * WIDTH * extent.stride),
             products: Lines::uninitialised(groups::PRODUCTS),
@@ -288,8 +293,8 @@ impl Company for StemExit<'_> {
 
 run_on!(fn block_strand = block_strand_kernel(block: &Block<'_>, strand: Strand, scratch: &mut Scratch); 3 wide);
 
-/// Group `n` of the middle is its rows `4n - 1` to `4n + 2`, so that group `n - 1` of what goes out, rows `4n - 4` to
-/// `4n - 1`, can follow as soon as it is made.
+/// Group `n` of the middle is its rows `4n - 3` to `4n`: the last four of the six that group `n - 1` of what goes out, rows
+/// `4n - 4` to `4n - 1`, is made of. They are combined as they are made.
 ///
 /// # Safety
 /// As for the stem.
@@ -300,24 +305,26 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
     scratch: &mut Scratch,
 ) {
     let (extent, taps) = (&block.extent, block.taps);
-    let Scratch { middle, combined, zeros, sum, products, .. } = scratch;
+    let Scratch { middle, combined, combined_middle, zeros, sum, products, .. } = scratch;
     let products = products.start_mut();
     let row_of_x =
         |index: isize| strand.y(index, block.height).map_or(zeros.start(), |y| block.x.row(strand.image, y));
     unsafe {
         for group in 0..=strand.rows.div_ceil(GROUP) {
-            let begin = (group * GROUP) as isize - 1;
+            let begin = (group * GROUP) as isize - 3;
             let places = Places::new(strand, begin, block.height);
             let rows: [*const f32; ROWS_READ] = std::array::from_fn(|r| row_of_x(begin - 1 + r as isize));
             for channel in 0..WIDTH {
                 let window = rows.map(|row| row.add(channel * extent.stride));
-                let to_next = Some(places.to_next(channel, extent.stride));
+                let to_next = places.to_next(channel, extent.stride);
                 groups::combine::<V>(window, combined.channel(channel), extent.span, to_next);
             }
             let mut first = FirstExit {
                 block,
                 inside: std::array::from_fn(|r| strand.y(begin + r as isize, block.height).is_some()),
-                middle: std::array::from_fn(|r| middle.row(begin + r as isize, 0)),
+                shared: middle.channel(0),
+                to: combined_middle.channel(0),
+                stride: combined_middle.stride(),
             };
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
                 combined.points(),
@@ -328,13 +335,9 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
                 &mut first,
             );
             let Some(done) = group.checked_sub(1) else { continue };
-            for channel in 0..WIDTH {
-                let window = window(middle, begin - GROUP as isize, channel);
-                groups::combine::<V>(window, combined.channel(channel), extent.span, None);
-            }
             let mut second = SecondExit::new(block, strand, done * GROUP, sum);
             groups::convolve_group::<V, _, OUTPUTS, VECTORS>(
-                combined.points(),
+                combined_middle.points(),
                 block.second.weight.as_ptr(),
                 taps,
                 extent,
@@ -347,12 +350,16 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
     fence();
 }
 
-/// Takes a group of rows of a block's first convolution.
+/// Takes a group of rows of a block's first convolution, and combines it for the second.
 struct FirstExit<'a> {
     block: &'a Block<'a>,
     /// Whether the rows lie in the picture; zero where they do not.
     inside: [bool; GROUP],
-    middle: [*mut f32; GROUP],
+    /// The two rows before, channel 0.
+    shared: [*mut f32; 2],
+    /// Combined rows, channel 0, and how far it is from a channel to the next.
+    to: [*mut f32; POINTS],
+    stride: usize,
 }
 
 impl Company for FirstExit<'_> {
@@ -365,11 +372,17 @@ impl Company for FirstExit<'_> {
     unsafe fn take<V: Arithmetic, const WHOLE: bool>(&mut self, c: usize, x: usize, rows: [V; GROUP]) {
         let (affine, extent) = (self.block.first.affine[c], &self.block.extent);
         unsafe {
-            let rows = bend::<V, WHOLE>(rows, affine, x, extent);
+            let mut rows = bend::<V, WHOLE>(rows, affine, x, extent);
             for r in 0..GROUP {
-                let value = if WHOLE || self.inside[r] { rows[r] } else { V::zero() };
-                value.store(self.middle[r].add(c * extent.stride + x));
+                rows[r] = if WHOLE || self.inside[r] { rows[r] } else { V::zero() };
             }
+            let [first, second] = self.shared.map(|row| row.add(c * extent.stride + x));
+            let combined = input_line([V::load(first), V::load(second), rows[0], rows[1], rows[2], rows[3]]);
+            for point in 0..POINTS {
+                combined[point].store(self.to[point].add(c * self.stride + x));
+            }
+            rows[2].store(first);
+            rows[3].store(second);
         }
     }
 }
