@@ -195,7 +195,8 @@ unsafe fn read_gradient<V: Arithmetic, const BEGIN: bool>(
     scratch: &mut Scratch,
 ) {
     let (extent, terms, z) = (&layer.extent, &layer.terms[channel], places.of(layer.z, channel));
-    let (shared, to_next) = (scratch.shared.channel(channel), places.to_next(channel, extent.stride));
+    let (shared, to_next) =
+        (scratch.shared.channel(channel), places.distance_to_next(channel, extent.stride));
     let window = WindowChannel { shared, inside: places.inside, keep: [None; GROUP], to_next };
     let to = scratch.gradients.channel(channel);
     macro_rules! make {
@@ -229,7 +230,7 @@ unsafe fn read_input<V: Arithmetic>(
 ) {
     let (to, between) = (scratch.input.channel(channel), scratch.between.channel(channel));
     let (own, extent) = (places.own, &layer.extent);
-    let to_next = places.to_next(channel, extent.stride);
+    let to_next = places.distance_to_next(channel, extent.stride);
     unsafe {
         match layer.input {
             Source::Picture { values, shape } => {

@@ -69,7 +69,7 @@ impl Places {
 
     /// How far from a channel lies what is read after it: the next channel, or the first one of the group's next rows.
     #[inline(always)]
-    pub(super) fn to_next(&self, channel: usize, stride: usize) -> usize {
+    pub(super) fn distance_to_next(&self, channel: usize, stride: usize) -> usize {
         match channel + 1 < WIDTH {
             true => stride,
             false => (GROUP * self.dilation * WIDTH - channel) * stride,
