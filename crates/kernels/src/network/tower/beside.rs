@@ -3,6 +3,7 @@
 //! The processor looks ahead on its own along a row, but not from the pixels of one channel to the same pixels of the next,
 //! which is how a convolution's results leave: what they meet on their way is asked for while they are multiplied.
 
+use super::WIDTH;
 use super::groups::{FourRows, GROUP, Tile};
 use super::rows::LINE;
 use crate::network::vector::fetch;
@@ -25,11 +26,11 @@ impl<const STREAMS: usize> Beside<STREAMS> {
     #[inline(always)]
     pub(super) fn fetch(&self, tile: Tile, turn: usize) {
         let lines = tile.wide / LINE;
-        let all = tile.outputs * GROUP * lines;
+        let all = WIDTH * GROUP * lines;
         let share = all.div_ceil(tile.turns);
         for index in turn * share..((turn + 1) * share).min(all) {
             let (output, row, line) = (index / (GROUP * lines), index / lines % GROUP, index % lines);
-            let at = (tile.first_output + output) * self.stride + tile.x + line * LINE;
+            let at = output * self.stride + tile.x + line * LINE;
             for rows in self.rows {
                 fetch(rows[row].wrapping_add(at));
             }

@@ -166,11 +166,9 @@ impl Combined {
     }
 }
 
-/// Some outputs of some pixels, which are multiplied before they are given away.
+/// Some pixels, whose outputs are multiplied before they are given away.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
-    pub(super) first_output: usize,
-    pub(super) outputs: usize,
     pub(super) x: usize,
     pub(super) wide: usize,
     /// How often something can be asked for in the meantime.
@@ -250,68 +248,65 @@ pub(super) unsafe fn convolve_group<V: Arithmetic, C: Company, const OUTPUTS: us
     unsafe {
         let mut x = 0;
         while x + wide <= extent.span {
-            for first in (0..WIDTH).step_by(OUTPUTS) {
-                multiply::<V, C, OUTPUTS, VECTORS>(combined, weight, taps, products, (first, x), company);
-                match x + wide <= whole {
-                    true => give_away::<V, C, OUTPUTS, true>(products, first, (x, wide), company),
-                    false => give_away::<V, C, OUTPUTS, false>(products, first, (x, wide), company),
-                }
+            multiply::<V, C, OUTPUTS, VECTORS>(combined, weight, taps, products, x, company);
+            match x + wide <= whole {
+                true => give_away::<V, C, true>(products, (x, wide), company),
+                false => give_away::<V, C, false>(products, (x, wide), company),
             }
             x += wide;
         }
         while x < extent.span {
-            for first in (0..WIDTH).step_by(OUTPUTS) {
-                let at = (first, x);
-                match LINE / V::LANES {
-                    1 => multiply::<V, C, OUTPUTS, 1>(combined, weight, taps, products, at, company),
-                    2 => multiply::<V, C, OUTPUTS, 2>(combined, weight, taps, products, at, company),
-                    _ => multiply::<V, C, OUTPUTS, 4>(combined, weight, taps, products, at, company),
-                }
-                give_away::<V, C, OUTPUTS, false>(products, first, (x, LINE), company);
+            match LINE / V::LANES {
+                1 => multiply::<V, C, OUTPUTS, 1>(combined, weight, taps, products, x, company),
+                2 => multiply::<V, C, OUTPUTS, 2>(combined, weight, taps, products, x, company),
+                _ => multiply::<V, C, OUTPUTS, 4>(combined, weight, taps, products, x, company),
             }
+            give_away::<V, C, false>(products, (x, LINE), company);
             x += LINE;
         }
     }
 }
 
-/// The products of all points, `[point, output, wide]`: for each point, `OUTPUTS × VECTORS` accumulators stay in
-/// registers over all inputs and taps.
+/// The products of all points, `[point, 8 outputs, wide]`: for each point, `OUTPUTS × VECTORS` accumulators stay in
+/// registers over all inputs and taps. Point by point, so that a point's pixels are near while all outputs are made of them.
 #[inline(always)]
 unsafe fn multiply<V: Arithmetic, C: Company, const OUTPUTS: usize, const VECTORS: usize>(
     combined: [From; POINTS],
     weight: *const f32,
     taps: Taps,
     products: *mut f32,
-    (first, x): (usize, usize),
+    x: usize,
     company: &mut C,
 ) {
     let wide = lines_of::<V, VECTORS>() * LINE;
-    let turns = wide / (VECTORS * V::LANES) * POINTS * (taps.inputs / 2);
-    let tile = Tile { first_output: first, outputs: OUTPUTS, x, wide, turns };
+    let turns = wide / (VECTORS * V::LANES) * (WIDTH / OUTPUTS) * POINTS * (taps.inputs / 2);
+    let tile = Tile { x, wide, turns };
     let mut turn = 0;
     unsafe {
-        for part in (0..wide).step_by(VECTORS * V::LANES) {
-            let mut weight = weight.add(first);
-            for point in 0..POINTS {
-                let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
-                let mut row = combined[point].at(0, x + part).sub(taps.dilation);
-                let stride = combined[point].stride;
-                for _ in 0..taps.inputs / 2 {
-                    company.fetch(tile, turn);
-                    turn += 1;
-                    sums = plus_input::<V, OUTPUTS, VECTORS>(sums, weight, row, taps.dilation);
-                    let (next_weight, next_row) = (weight.add(3 * WIDTH), row.add(stride));
-                    sums = plus_input::<V, OUTPUTS, VECTORS>(sums, next_weight, next_row, taps.dilation);
-                    (weight, row) = (next_weight.add(3 * WIDTH), next_row.add(stride));
-                }
-                if taps.inputs % 2 == 1 {
-                    sums = plus_input::<V, OUTPUTS, VECTORS>(sums, weight, row, taps.dilation);
-                    weight = weight.add(3 * WIDTH);
-                }
-                let to = products.add(point * OUTPUTS * wide + part);
-                for o in 0..OUTPUTS {
-                    for v in 0..VECTORS {
-                        sums[o][v].store(to.add(o * wide + v * V::LANES));
+        for point in 0..POINTS {
+            let weight = weight.add(point * taps.inputs * 3 * WIDTH);
+            for first in (0..WIDTH).step_by(OUTPUTS) {
+                for part in (0..wide).step_by(VECTORS * V::LANES) {
+                    let mut weight = weight.add(first);
+                    let mut sums = [[V::zero(); VECTORS]; OUTPUTS];
+                    let mut row = combined[point].at(0, x + part).sub(taps.dilation);
+                    let stride = combined[point].stride;
+                    for _ in 0..taps.inputs / 2 {
+                        company.fetch(tile, turn);
+                        turn += 1;
+                        sums = plus_input::<V, OUTPUTS, VECTORS>(sums, weight, row, taps.dilation);
+                        let (next_weight, next_row) = (weight.add(3 * WIDTH), row.add(stride));
+                        sums = plus_input::<V, OUTPUTS, VECTORS>(sums, next_weight, next_row, taps.dilation);
+                        (weight, row) = (next_weight.add(3 * WIDTH), next_row.add(stride));
+                    }
+                    if taps.inputs % 2 == 1 {
+                        sums = plus_input::<V, OUTPUTS, VECTORS>(sums, weight, row, taps.dilation);
+                    }
+                    let to = products.add((point * WIDTH + first) * wide + part);
+                    for o in 0..OUTPUTS {
+                        for v in 0..VECTORS {
+                            sums[o][v].store(to.add(o * wide + v * V::LANES));
+                        }
                     }
                 }
             }
@@ -337,20 +332,19 @@ unsafe fn plus_input<V: Arithmetic, const OUTPUTS: usize, const VECTORS: usize>(
 
 /// Combines the products of all points into four rows, from pixel `x` on `wide` pixels.
 #[inline(always)]
-unsafe fn give_away<V: Arithmetic, C: Company, const OUTPUTS: usize, const WHOLE: bool>(
+unsafe fn give_away<V: Arithmetic, C: Company, const WHOLE: bool>(
     products: *const f32,
-    first: usize,
     (x, wide): (usize, usize),
     company: &mut C,
 ) {
     unsafe {
-        for o in 0..OUTPUTS {
+        for output in 0..WIDTH {
             for at in (0..wide).step_by(V::LANES) {
                 let mut values = [V::zero(); POINTS];
                 for point in 0..POINTS {
-                    values[point] = V::load(products.add((point * OUTPUTS + o) * wide + at));
+                    values[point] = V::load(products.add((point * WIDTH + output) * wide + at));
                 }
-                company.take::<V, WHOLE>(first + o, x + at, output_line(values));
+                company.take::<V, WHOLE>(output, x + at, output_line(values));
             }
         }
     }
