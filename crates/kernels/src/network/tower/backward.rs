@@ -199,22 +199,16 @@ unsafe fn read_gradient<V: Arithmetic, const BEGIN: bool>(
         (scratch.shared.channel(channel), places.distance_to_next(channel, extent.stride));
     let window = WindowChannel { shared, inside: places.inside, keep: [None; GROUP], to_next };
     let to = scratch.gradients.channel(channel);
-    macro_rules! make {
-        ($make:expr) => {
-            match BEGIN {
-                true => window.begin::<V, _>($make, extent),
-                false => window.combine::<V, _>($make, to, extent),
-            }
-        };
-    }
     unsafe {
         match layer.incoming {
             Incoming::OfBent { g, affine } => {
                 let g = places.of(g, channel);
-                make!(made::GradientOfBent { g, z, affine: affine[channel], terms });
+                let make = made::GradientOfBent { g, z, affine: affine[channel], terms };
+                window.make::<V, _, BEGIN>(make, to, extent);
             }
             Incoming::OfNormalised { g } => {
-                make!(made::GradientOfNormalised { g: places.of(g, channel), z, terms });
+                let make = made::GradientOfNormalised { g: places.of(g, channel), z, terms };
+                window.make::<V, _, BEGIN>(make, to, extent);
             }
         }
     }

@@ -136,27 +136,25 @@ unsafe fn read<V: Arithmetic, const BEGIN: bool>(
         to_next: places.distance_to_next(channel, extent.stride),
     };
     let to = combined.channel(channel);
-    macro_rules! make {
-        ($make:expr) => {
-            match BEGIN {
-                true => window.begin::<V, _>($make, extent),
-                false => window.combine::<V, _>($make, to, extent),
-            }
-        };
-    }
     unsafe {
         match layer.input.source {
             Source::Picture { values, shape } => {
                 let row = |y: usize| values.as_ptr().add(shape.row_start(strand.image, channel, y));
-                make!(made::Picture { rows: places.y.map(row), width: extent.width });
+                let make = made::Picture { rows: places.y.map(row), width: extent.width };
+                window.make::<V, _, BEGIN>(make, to, extent);
             }
-            Source::Plain(rows) => make!(made::Plain { rows: places.of(rows, channel) }),
+            Source::Plain(rows) => {
+                let make = made::Plain { rows: places.of(rows, channel) };
+                window.make::<V, _, BEGIN>(make, to, extent);
+            }
             Source::Bent { z, affine } => {
-                make!(made::Bent { z: places.of(z, channel), affine: affine[channel] });
+                let make = made::Bent { z: places.of(z, channel), affine: affine[channel] };
+                window.make::<V, _, BEGIN>(make, to, extent);
             }
             Source::Joined { base, z, affine } => {
                 let bent = made::Bent { z: places.of(z, channel), affine: affine[channel] };
-                make!(made::Joined { base: places.of(base, channel), bent });
+                let make = made::Joined { base: places.of(base, channel), bent };
+                window.make::<V, _, BEGIN>(make, to, extent);
             }
         }
     }

@@ -27,6 +27,35 @@ pub(super) trait Make: Copy {
 }
 
 #[inline(always)]
+unsafe fn load<V: Arithmetic, const ROWS: usize>(rows: FourRows, first: usize, x: usize) -> [V; ROWS] {
+    unsafe {
+        let mut values = [V::zero(); ROWS];
+        for r in 0..ROWS {
+            values[r] = V::load(rows[first + r].add(x));
+        }
+        values
+    }
+}
+
+/// scale·z + shift.
+#[inline(always)]
+unsafe fn normalised<V: Arithmetic, const ROWS: usize>(
+    z: FourRows,
+    affine: Affine,
+    first: usize,
+    x: usize,
+) -> [V; ROWS] {
+    unsafe {
+        let (scale, shift) = (V::splat(affine.scale), V::splat(affine.shift));
+        let mut values = load::<V, ROWS>(z, first, x);
+        for r in 0..ROWS {
+            values[r] = shift.plus_product(values[r], scale);
+        }
+        values
+    }
+}
+
+#[inline(always)]
 fn fetch_rows(rows: FourRows, at: usize) {
     for row in rows {
         fetch(row.wrapping_add(at));
@@ -72,13 +101,7 @@ pub(super) struct Plain {
 impl Make for Plain {
     #[inline(always)]
     unsafe fn rows<V: Arithmetic, const ROWS: usize>(self, first: usize, x: usize) -> [V; ROWS] {
-        unsafe {
-            let mut rows = [V::zero(); ROWS];
-            for r in 0..ROWS {
-                rows[r] = V::load(self.rows[first + r].add(x));
-            }
-            rows
-        }
+        unsafe { load(self.rows, first, x) }
     }
 
     #[inline(always)]
@@ -97,14 +120,7 @@ pub(super) struct Bent {
 impl Make for Bent {
     #[inline(always)]
     unsafe fn rows<V: Arithmetic, const ROWS: usize>(self, first: usize, x: usize) -> [V; ROWS] {
-        unsafe {
-            let (scale, shift) = (V::splat(self.affine.scale), V::splat(self.affine.shift));
-            let mut rows = [V::zero(); ROWS];
-            for r in 0..ROWS {
-                rows[r] = shift.plus_product(V::load(self.z[first + r].add(x)), scale);
-            }
-            V::elus(rows)
-        }
+        unsafe { V::elus(normalised::<V, ROWS>(self.z, self.affine, first, x)) }
     }
 
     #[inline(always)]
@@ -154,12 +170,8 @@ impl Make for GradientOfBent<'_> {
     #[inline(always)]
     unsafe fn rows<V: Arithmetic, const ROWS: usize>(self, first: usize, x: usize) -> [V; ROWS] {
         unsafe {
-            let (scale, shift) = (V::splat(self.affine.scale), V::splat(self.affine.shift));
+            let slopes = V::elu_slopes(normalised::<V, ROWS>(self.z, self.affine, first, x));
             let mut rows = [V::zero(); ROWS];
-            for r in 0..ROWS {
-                rows[r] = shift.plus_product(V::load(self.z[first + r].add(x)), scale);
-            }
-            let slopes = V::elu_slopes(rows);
             for r in 0..ROWS {
                 let g = V::load(self.g[first + r].add(x)).mul(slopes[r]);
                 rows[r] = with_terms(g, V::load(self.z[first + r].add(x)), self.terms);
@@ -233,6 +245,22 @@ pub(super) struct WindowChannel {
 }
 
 impl WindowChannel {
+    /// [`Self::begin`] for the first window, [`Self::combine`] for all others.
+    #[inline(always)]
+    pub(super) unsafe fn make<V: Arithmetic, M: Make, const BEGIN: bool>(
+        self,
+        make: M,
+        to: [*mut f32; POINTS],
+        extent: &Extent,
+    ) {
+        unsafe {
+            match BEGIN {
+                true => self.begin::<V, _>(make, extent),
+                false => self.combine::<V, _>(make, to, extent),
+            }
+        }
+    }
+
     /// Makes the last two rows of the window before the first one.
     #[inline(always)]
     pub(super) unsafe fn begin<V: Arithmetic, M: Make>(self, make: M, extent: &Extent) {
