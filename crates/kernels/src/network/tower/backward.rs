@@ -196,7 +196,7 @@ unsafe fn read_gradient<V: Arithmetic, const BEGIN: bool>(
 ) {
     let (extent, terms, z) = (&layer.extent, &layer.terms[channel], places.of(layer.z, channel));
     let (shared, to_next) =
-        (scratch.shared.channel(channel), places.distance_to_next(channel, extent.stride));
+        (scratch.shared.channel(channel), places.strand.distance_to_next(channel, extent.stride));
     let window = WindowChannel { shared, inside: places.inside, keep: [None; GROUP], to_next };
     let to = scratch.gradients.channel(channel);
     unsafe {
@@ -224,11 +224,11 @@ unsafe fn read_input<V: Arithmetic>(
 ) {
     let (to, between) = (scratch.input.channel(channel), scratch.between.channel(channel));
     let (own, extent) = (places.own, &layer.extent);
-    let to_next = places.distance_to_next(channel, extent.stride);
+    let to_next = places.strand.distance_to_next(channel, extent.stride);
     unsafe {
         match layer.input {
             Source::Picture { values, shape } => {
-                let row = |y: usize| values.as_ptr().add(shape.row_start(places.image, channel, y));
+                let row = |y: usize| values.as_ptr().add(shape.row_start(places.strand.image, channel, y));
                 let make = made::Picture { rows: places.y.map(row), width: extent.width };
                 made::combine_own::<V, _>(make, own, to, between, to_next, extent);
             }

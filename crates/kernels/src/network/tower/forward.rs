@@ -133,7 +133,7 @@ unsafe fn read<V: Arithmetic, const BEGIN: bool>(
         shared: shared.channel(channel),
         inside: places.inside,
         keep,
-        to_next: places.distance_to_next(channel, extent.stride),
+        to_next: strand.distance_to_next(channel, extent.stride),
     };
     let to = combined.channel(channel);
     unsafe {

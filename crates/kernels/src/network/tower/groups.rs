@@ -26,14 +26,13 @@ pub(super) type FourRows = [*const f32; GROUP];
 /// Four rows of a strand, one behind the other.
 #[derive(Clone, Copy)]
 pub(super) struct Places {
-    pub(super) image: usize,
+    pub(super) strand: Strand,
     /// Rows of the picture; where the strand needs none, one that can be read.
     pub(super) y: [usize; GROUP],
     /// Which rows there are, of the strand's own and those next to them.
     pub(super) inside: [bool; GROUP],
     /// Which rows are the strand's own.
     pub(super) own: [bool; GROUP],
-    dilation: usize,
 }
 
 impl Places {
@@ -41,7 +40,7 @@ impl Places {
     #[inline(always)]
     pub(super) fn new(strand: Strand, first: isize, height: usize) -> Self {
         let (y, none) = ([strand.first_y; GROUP], [false; GROUP]);
-        let mut places = Self { image: strand.image, y, inside: none, own: none, dilation: strand.dilation };
+        let mut places = Self { strand, y, inside: none, own: none };
         for r in 0..GROUP {
             let index = first + r as isize;
             let reach = -1..=strand.rows as isize;
@@ -57,23 +56,14 @@ impl Places {
     #[inline(always)]
     pub(super) fn of(&self, rows: &Rows, channel: usize) -> FourRows {
         // SAFETY: a row of all channels is `WIDTH * stride` floats.
-        self.y.map(|y| unsafe { rows.row(self.image, y).add(channel * rows.stride) })
+        self.y.map(|y| unsafe { rows.row(self.strand.image, y).add(channel * rows.stride) })
     }
 
     /// Where to write them; only the strand's own may be written.
     #[inline(always)]
     pub(super) fn to(&self, rows: SharedRows, channel: usize) -> [*mut f32; GROUP] {
         // SAFETY: as above.
-        self.y.map(|y| unsafe { rows.row(self.image, y).add(channel * rows.stride) })
-    }
-
-    /// How far from a channel lies what is read after it: the next channel, or the first one of the group's next rows.
-    #[inline(always)]
-    pub(super) fn distance_to_next(&self, channel: usize, stride: usize) -> usize {
-        match channel + 1 < WIDTH {
-            true => stride,
-            false => (GROUP * self.dilation * WIDTH - channel) * stride,
-        }
+        self.y.map(|y| unsafe { rows.row(self.strand.image, y).add(channel * rows.stride) })
     }
 
     /// Where to write the strand's own.
@@ -175,7 +165,8 @@ pub(super) struct Tile {
     pub(super) turns: usize,
 }
 
-/// What happens around the convolution of a group; see [`super::taps::Company`].
+/// What happens around the convolution of a group: what is asked of memory in the meantime, and what becomes of the values while
+/// they are in registers.
 pub(super) trait Company {
     /// Asks memory for a little of what a tile will meet; called `tile.turns` times while it is multiplied.
     #[inline(always)]

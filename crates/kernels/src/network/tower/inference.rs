@@ -312,11 +312,10 @@ unsafe fn block_strand_kernel<V: Arithmetic, const OUTPUTS: usize, const VECTORS
     unsafe {
         for group in 0..=strand.rows.div_ceil(GROUP) {
             let begin = (group * GROUP) as isize - 3;
-            let places = Places::new(strand, begin, block.height);
             let rows: [*const f32; ROWS_READ] = std::array::from_fn(|r| row_of_x(begin - 1 + r as isize));
             for channel in 0..WIDTH {
                 let window = rows.map(|row| row.add(channel * extent.stride));
-                let to_next = places.distance_to_next(channel, extent.stride);
+                let to_next = strand.distance_to_next(channel, extent.stride);
                 groups::combine::<V>(window, combined.channel(channel), extent.span, to_next);
             }
             let mut first = FirstExit {

@@ -240,7 +240,7 @@ pub(super) struct WindowChannel {
     pub(super) inside: [bool; GROUP],
     /// Where the four others are written down too.
     pub(super) keep: [Option<*mut f32>; GROUP],
-    /// As [`super::groups::Places::distance_to_next`].
+    /// As [`super::rows::Strand::distance_to_next`].
     pub(super) to_next: usize,
 }
 

@@ -146,6 +146,16 @@ impl Strand {
         (y >= 0 && y < height as isize).then_some(y as usize)
     }
 
+    /// How far from a channel of a group's rows lies what is read after it: the next channel, or the first one of the next
+    /// group's.
+    #[inline(always)]
+    pub(super) fn distance_to_next(self, channel: usize, stride: usize) -> usize {
+        match channel + 1 < WIDTH {
+            true => stride,
+            false => (GROUP * self.dilation * WIDTH - channel) * stride,
+        }
+    }
+
     /// All rows of all images, parted into strands of whole groups but for the last of a phase.
     pub(super) fn all(images: usize, height: usize, dilation: usize) -> Vec<Self> {
         let mut strands = Vec::new();
@@ -183,6 +193,8 @@ mod tests {
         for (height, dilation) in [(0, 1), (1, 1), (1, 20), (7, 3), (300, 1), (300, 20), (301, 10), (95, 2)] {
             let mut seen = vec![0; 2 * height];
             for strand in Strand::all(2, height, dilation) {
+                let goes_on = strand.y(strand.rows as isize, height).is_some();
+                assert!(!goes_on || strand.rows.is_multiple_of(GROUP), "whole groups: {height} {dilation}");
                 for index in 0..strand.rows as isize {
                     let y = strand.y(index, height).unwrap();
                     seen[strand.image * height + y] += 1;

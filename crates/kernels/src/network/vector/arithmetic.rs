@@ -230,28 +230,18 @@ mod x86 {
     /// from where it is added to the exponent of the polynomial. NaN stays NaN as arithmetic makes it, with nothing in its
     /// lowest bits.
     #[inline(always)]
-    unsafe fn exps_beside_one<const REGISTERS: usize>(x: [Avx2; REGISTERS]) -> [Avx2; REGISTERS] {
+    unsafe fn exp_beside_one(x: Avx2) -> Avx2 {
         unsafe {
-            let zero = [Avx2::zero(); REGISTERS];
-            let (mut shifted, mut f, mut p) = (zero, zero, zero);
             let (to_log2, large) = (Avx2::splat(std::f32::consts::LOG2_E), Avx2::splat(12_582_912.0));
-            for r in 0..REGISTERS {
-                let least = Avx2::splat(-87.0).max(x[r]);
-                shifted[r] = large.plus_product(least, to_log2);
-                f[r] = Avx2(_mm256_fmsub_ps(least.0, to_log2.0, shifted[r].sub(large).0));
-                p[r] = Avx2::splat(EXP2[0]);
-            }
+            let least = Avx2::splat(-87.0).max(x);
+            let shifted = large.plus_product(least, to_log2);
+            let f = Avx2(_mm256_fmsub_ps(least.0, to_log2.0, shifted.sub(large).0));
+            let mut p = Avx2::splat(EXP2[0]);
             for coefficient in [EXP2[1], EXP2[2], EXP2[3], EXP2[4], 1.0] {
-                let coefficient = Avx2::splat(coefficient);
-                for r in 0..REGISTERS {
-                    p[r] = coefficient.plus_product(p[r], f[r]);
-                }
+                p = Avx2::splat(coefficient).plus_product(p, f);
             }
-            for r in 0..REGISTERS {
-                let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted[r].0));
-                p[r] = Avx2(_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p[r].0), exponent)));
-            }
-            p
+            let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted.0));
+            Avx2(_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.0), exponent)))
         }
     }
 
@@ -271,7 +261,7 @@ mod x86 {
         [1.0; 8],
     ]);
 
-    /// `exps_beside_one` of `x0` to `x3` in all sixteen registers, four at a time: `f` is bounded by `bound`, and `p` becomes the
+    /// [`exp_beside_one`] of `x0` to `x3` in all sixteen registers, four at a time: `f` is bounded by `bound`, and `p` becomes the
     /// exponentials. The compiler takes one after the other, reads each constant on its own, and waits.
     macro_rules! four_exps {
         ($x:expr, [$($bound:literal),*], [$($end:literal),*]) => {{
@@ -410,40 +400,39 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn exp_beside_one(self) -> Self {
-            unsafe { exps_beside_one([self])[0] }
+            unsafe { exp_beside_one(self) }
         }
         #[inline(always)]
         unsafe fn elu(self) -> Self {
-            unsafe { Self::elus([self])[0] }
+            unsafe {
+                let negative = exp_beside_one(self).sub(Self::splat(1.0));
+                // The sign chooses: at 0 both are 0.
+                Self(_mm256_blendv_ps(self.0, negative.0, self.0))
+            }
         }
         #[inline(always)]
         unsafe fn elus<const REGISTERS: usize>(mut values: [Self; REGISTERS]) -> [Self; REGISTERS] {
-            unsafe {
-                let Ok(&four) = <&[Self; 4]>::try_from(&values[..]) else {
-                    let (exps, one) = (exps_beside_one(values), Self::splat(1.0));
-                    for (value, exp) in values.iter_mut().zip(exps) {
-                        // The sign chooses: at 0 both are 0.
-                        *value = Self(_mm256_blendv_ps(value.0, exp.sub(one).0, value.0));
+            match <&[Self; 4]>::try_from(&values[..]) {
+                Ok(&four) => values.copy_from_slice(&unsafe { four_elus(four) }),
+                Err(_) => {
+                    for value in &mut values {
+                        *value = unsafe { value.elu() };
                     }
-                    return values;
-                };
-                values.copy_from_slice(&four_elus(four));
-                values
+                }
             }
+            values
         }
         #[inline(always)]
         unsafe fn elu_slopes<const REGISTERS: usize>(mut values: [Self; REGISTERS]) -> [Self; REGISTERS] {
-            unsafe {
-                let Ok(&four) = <&[Self; 4]>::try_from(&values[..]) else {
-                    let (exps, one) = (exps_beside_one(values), Self::splat(1.0));
-                    for (value, exp) in values.iter_mut().zip(exps) {
-                        *value = value.where_positive(one, exp);
+            match <&[Self; 4]>::try_from(&values[..]) {
+                Ok(&four) => values.copy_from_slice(&unsafe { four_elu_slopes(four) }),
+                Err(_) => {
+                    for value in &mut values {
+                        *value = unsafe { value.elu_slope() };
                     }
-                    return values;
-                };
-                values.copy_from_slice(&four_elu_slopes(four));
-                values
+                }
             }
+            values
         }
         #[inline(always)]
         unsafe fn load_bytes(from: *const u8) -> Self {
