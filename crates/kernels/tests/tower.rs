@@ -21,8 +21,8 @@ const CASES: usize = 1_100;
 /// normalisation divides by a deviation that is, with twelve values or more, not far below the values it was taken
 /// from, so that rounding grows by no more than it grows with the layers. The gradients of γ and β are sums over all
 /// pixels whose terms cancel, which costs them another factor. Winograd's sums of rows round to up to twice as much as plain
-/// ones, for which these bounds were twice the largest errors of 11,000 cases; now the median is a fifteenth to a sixth of
-/// them, and of 22,000 trainings on two paths two went beyond (a weight's gradient 4.6e-6, a β's 9.8e-6).
+/// ones, for which these bounds were twice the largest errors of 11,000 cases; now the median is a fifth of them or
+/// less, and of 22,000 trainings on two paths two went beyond (a weight's gradient 4.6e-6, a β's 9.8e-6).
 const TOLERANCE: Errors = Errors {
     output: 1.5e-6,
     means: 4e-7,
