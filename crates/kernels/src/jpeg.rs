@@ -7,7 +7,9 @@
 
 #![allow(unsafe_code)] // Loops are built for the processor's registers; `avx2` argues what it does with them.
 
-use crate::network::vector::{Instructions, Path, Vector, run_on};
+#[cfg(any(target_arch = "x86_64", test))]
+use crate::network::vector::Instructions;
+use crate::network::vector::{Path, Vector, run_on};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -15,8 +15,6 @@ use std::sync::Mutex;
 const SMALLEST_KEPT: usize = 1 << 17;
 /// What every block is aligned to at least, in bytes: a page.
 const PAGE: usize = 4096;
-/// Side of a large page, in bytes.
-const LARGE_PAGE: usize = 1 << 21;
 /// Steps between two powers of two: a block is at most half as large again as what was asked for, and what is never touched
 /// of it takes no memory, but for a large page. Finer steps keep more blocks that fit nothing: with twice as many, a slide mapped
 /// and cleared nearly two thirds more memory.
@@ -136,7 +134,8 @@ impl Class {
 /// heap, up to 32 MiB a block, which cost half a gigabyte beside that which is kept here.
 #[cfg(target_os = "linux")]
 mod pages {
-    use super::LARGE_PAGE;
+    /// Side of a large page, in bytes.
+    const LARGE_PAGE: usize = 1 << 21;
 
     /// A block of zeros, on large pages if it is larger than one; null if there is no memory.
     pub(super) fn take(bytes: usize) -> *mut u8 {
