@@ -9,18 +9,15 @@
 //! needs is read from disk again, so that no row of a wide slide is held in memory. It is handed on as whole numbers, and
 //! the tile that gives it goes on with these itself, so that both see the same values.
 
-use super::record::{Reader, put, put_bytes};
+use super::sealed::{self, Mark, Reader, Writer};
 use crate::nuclei::confidence::{ConfidenceMap, nearest};
 use microtome_slide::{PointInLevel, RectangleInLevel, Size, TilePlan};
-use microtome_vault::{Budget, Error, Result, checksum, disk};
+use microtome_vault::{Error, Result};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The mark of the file, with its version.
-const MARK: &[u8; 8] = b"MTBAND\0\x01";
-/// Largest file that is read.
-const LARGEST: Budget = Budget::of_bytes(1 << 30);
+const MARK: &Mark = b"MTBAND\0\x01";
 /// Level of Zstandard.
 const COMPRESSION: i32 = 1;
 /// What stands for a confidence of 1.
@@ -253,34 +250,21 @@ pub fn is_kept(path: &Path) -> bool {
 }
 
 fn write(path: &Path, key: &str, handed: &Handed) -> Result<()> {
-    let mut bytes = MARK.to_vec();
-    put_bytes(&mut bytes, key.as_bytes());
+    let mut writer = Writer::new(MARK, key, 0);
     for band in [&handed.right, &handed.below] {
-        put(&mut bytes, u64::from(band.is_some()));
+        writer.number(u64::from(band.is_some()));
         let Some(Band { rectangle: RectangleInLevel { corner, size }, values }) = band else { continue };
         [corner.x_px as u64, corner.y_px as u64, size.width_px as u64, size.height_px as u64]
             .into_iter()
-            .for_each(|number| put(&mut bytes, number));
+            .for_each(|number| writer.number(number));
         let plain: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let packed = zstd::bulk::compress(&plain, COMPRESSION)
-            .map_err(|error| Error::io("compressing a confidence map", &error).at(path))?;
-        put_bytes(&mut bytes, &packed);
+        writer.compressed(&plain, COMPRESSION).map_err(|error| error.at(path))?;
     }
-    bytes.extend_from_slice(checksum::sha256_hex(&bytes).as_bytes());
-    disk::write_atomic(path, &bytes)
+    writer.finish(path)
 }
 
 fn read(path: &Path, key: &str) -> Option<Handed> {
-    let bytes = disk::read_file_bounded(path, LARGEST).ok()?;
-    let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(64)?)?;
-    if sum != checksum::sha256_hex(content).as_bytes() {
-        return None;
-    }
-    let mut rest = Reader::new(content.strip_prefix(MARK)?);
-    if rest.bytes()? != key.as_bytes() {
-        return None;
-    }
-    Some(Handed { right: read_band(&mut rest)?, below: read_band(&mut rest)? })
+    sealed::read(path, MARK, key, |rest| Some(Handed { right: read_band(rest)?, below: read_band(rest)? }))
 }
 
 /// A band, or that there is none.
@@ -291,7 +275,7 @@ fn read_band(rest: &mut Reader<'_>) -> Option<Option<Band>> {
     let corner = PointInLevel::new(rest.number()? as i64, rest.number()? as i64);
     let size = Size::new(rest.size()?, rest.size()?);
     let length = size.width_px.checked_mul(size.height_px)?.checked_mul(2)?;
-    let plain = zstd::bulk::decompress(rest.bytes()?, length).ok().filter(|plain| plain.len() == length)?;
+    let plain = rest.decompressed(length)?;
     let values = plain.as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
     Some(Some(Band { rectangle: RectangleInLevel { corner, size }, values }))
 }
@@ -307,6 +291,7 @@ mod tests {
     use super::*;
     use microtome_slide::plan::PlannedTile;
     use microtome_slide::tissue::Shares;
+    use microtome_vault::disk;
 
     const SIZE: Size = Size::new(95, 74);
     const CORE_PX: usize = 20;

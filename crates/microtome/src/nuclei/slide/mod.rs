@@ -2,7 +2,7 @@
 //!
 //! [`input`] says which files are slides and at which level they are worked on; [`windows`] are parts of their tissue that
 //! methods learn from and are calibrated on, [`field`] how each place is read; [`tile`] cuts the nuclei out of one tile, [`bands`] spare neighbours
-//! the same work, [`order`] says who waits for whom; [`record`] keeps them on disk;
+//! the same work, [`order`] says who waits for whom; [`record`] keeps them on disk, in files of `sealed`;
 //! [`segment`] does all tiles, several at a time, and goes on where it stopped; [`export`] puts the files together, [`maps`] the largest of
 //! them.
 //!
@@ -17,6 +17,7 @@ pub mod input;
 pub mod maps;
 pub mod order;
 pub mod record;
+mod sealed;
 pub mod segment;
 pub mod tile;
 pub mod windows;

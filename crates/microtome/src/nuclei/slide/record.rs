@@ -1,18 +1,15 @@
 //! What was found in a tile, as a file: written when the tile is done, so that a run that was stopped need not do it again.
 //!
-//! A few words of the numbers, little endian: a mark, the version, the key of the run; then counts, the nuclei, the core's
-//! confidence compressed; last the SHA-256 of all before. A file that does not fit in any of this is no record.
+//! Counts, the nuclei, and the core's confidence compressed, in a [`sealed`] file.
 
+use super::sealed::{self, Mark, Reader, Writer};
 use crate::nuclei::measure::Nucleus;
 use crate::nuclei::slide::tile::{Outlined, TileFound};
 use microtome_kernels::region::{PixelBox, Region};
-use microtome_vault::{Budget, Error, Result, checksum, disk};
+use microtome_vault::Result;
 use std::path::Path;
 
-/// The mark of the file, with its version.
-const MARK: &[u8; 8] = b"MTTILE\0\x02";
-/// Largest record that is read.
-const LARGEST: Budget = Budget::of_bytes(1 << 30);
+const MARK: &Mark = b"MTTILE\0\x02";
 /// Bytes of a nucleus without its pixels, and of what is said but once: how much room a record takes, about.
 const NUCLEUS_BYTES: usize = 176;
 const REST_BYTES: usize = 1024;
@@ -24,63 +21,46 @@ const COMPRESSION: i32 = -3;
 /// # Errors
 /// `Io` when the disk refuses.
 pub fn write(path: &Path, key: &str, found: &TileFound) -> Result<()> {
-    let packed = zstd::bulk::compress(&found.confidence, COMPRESSION)
-        .map_err(|error| Error::io("compressing a confidence map", &error).at(path))?;
     let of_nuclei = |one: &Outlined| NUCLEUS_BYTES + one.mask.len() / 8;
-    let length = packed.len() + found.nuclei.iter().map(of_nuclei).sum::<usize>() + REST_BYTES;
-    let mut bytes = Vec::with_capacity(length);
-    bytes.extend_from_slice(MARK);
-    put_bytes(&mut bytes, key.as_bytes());
-    put(&mut bytes, found.cut as u64);
-    found.fields.iter().for_each(|count| put(&mut bytes, *count as u64));
+    let length = found.confidence.len() + found.nuclei.iter().map(of_nuclei).sum::<usize>() + REST_BYTES;
+    let mut writer = Writer::new(MARK, key, length);
+    writer.number(found.cut as u64);
+    found.fields.iter().for_each(|count| writer.number(*count as u64));
     let (count, reason) = found.unreadable.as_ref().map_or((0, ""), |(count, reason)| (*count, reason));
-    put(&mut bytes, count as u64);
-    put_bytes(&mut bytes, reason.as_bytes());
-    put(&mut bytes, found.nuclei.len() as u64);
-    found.nuclei.iter().for_each(|one| put_nucleus(&mut bytes, one));
-    put(&mut bytes, found.confidence.len() as u64);
-    put_bytes(&mut bytes, &packed);
-    bytes.extend_from_slice(checksum::sha256_hex(&bytes).as_bytes());
-    disk::write_atomic(path, &bytes)
+    writer.number(count as u64);
+    writer.bytes(reason.as_bytes());
+    writer.number(found.nuclei.len() as u64);
+    found.nuclei.iter().for_each(|one| write_nucleus(&mut writer, one));
+    writer.number(found.confidence.len() as u64);
+    writer.compressed(&found.confidence, COMPRESSION).map_err(|error| error.at(path))?;
+    writer.finish(path)
 }
 
 /// Reads it, if it is there, whole, and of the run `key`.
 pub fn read(path: &Path, key: &str) -> Option<TileFound> {
-    let bytes = disk::read_file_bounded(path, LARGEST).ok()?;
-    let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(64)?)?;
-    if sum != checksum::sha256_hex(content).as_bytes() {
-        return None;
-    }
-    let mut rest = Reader(content.strip_prefix(MARK)?);
-    if rest.bytes()? != key.as_bytes() {
-        return None;
-    }
-    let cut = rest.number()? as usize;
-    let fields = [rest.size()?, rest.size()?];
-    let count = rest.number()? as usize;
-    let reason = String::from_utf8(rest.bytes()?.to_vec()).ok()?;
-    let nuclei = (0..rest.number()?).map(|_| rest.nucleus()).collect::<Option<Vec<Outlined>>>()?;
-    let length = usize::try_from(rest.number()?).ok().filter(|length| *length as u64 <= LARGEST.bytes())?;
-    let confidence = zstd::bulk::decompress(rest.bytes()?, length).ok().filter(|c| c.len() == length)?;
-    Some(TileFound { nuclei, confidence, unreadable: (count > 0).then_some((count, reason)), cut, fields })
+    sealed::read(path, MARK, key, |rest| {
+        let cut = rest.size()?;
+        let fields = [rest.size()?, rest.size()?];
+        let count = rest.size()?;
+        let reason = String::from_utf8(rest.bytes()?.to_vec()).ok()?;
+        let nuclei = (0..rest.number()?).map(|_| read_nucleus(rest)).collect::<Option<Vec<Outlined>>>()?;
+        let length = rest.size()?;
+        let confidence = rest.decompressed(length)?;
+        Some(TileFound {
+            nuclei,
+            confidence,
+            unreadable: (count > 0).then_some((count, reason)),
+            cut,
+            fields,
+        })
+    })
 }
 
-/// Appends a number.
-pub(super) fn put(bytes: &mut Vec<u8>, number: u64) {
-    bytes.extend_from_slice(&number.to_le_bytes());
-}
-
-/// Appends bytes, after their number.
-pub(super) fn put_bytes(bytes: &mut Vec<u8>, content: &[u8]) {
-    put(bytes, content.len() as u64);
-    bytes.extend_from_slice(content);
-}
-
-fn put_nucleus(bytes: &mut Vec<u8>, Outlined { nucleus, mask }: &Outlined) {
+fn write_nucleus(writer: &mut Writer, Outlined { nucleus, mask }: &Outlined) {
     let Nucleus { region, .. } = nucleus;
     let PixelBox { min_x_px, min_y_px, max_x_px, max_y_px } = region.bounds;
-    put(bytes, nucleus.id.into());
-    [region.area_px, min_x_px, min_y_px, max_x_px, max_y_px].iter().for_each(|n| put(bytes, *n as u64));
+    writer.number(nucleus.id.into());
+    [region.area_px, min_x_px, min_y_px, max_x_px, max_y_px].iter().for_each(|n| writer.number(*n as u64));
     let measured = [
         region.centroid_x_px,
         region.centroid_y_px,
@@ -97,15 +77,12 @@ fn put_nucleus(bytes: &mut Vec<u8>, Outlined { nucleus, mask }: &Outlined) {
         nucleus.mean_od_blue,
         nucleus.mean_confidence,
     ];
-    measured.iter().for_each(|number| put(bytes, number.to_bits()));
-    put(bytes, mask.len().div_ceil(8) as u64);
+    measured.iter().for_each(|number| writer.float(*number));
     let (eights, rest) = mask.as_chunks();
-    bytes.extend(eights.iter().map(packed));
-    if !rest.is_empty() {
-        let mut last = [false; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        bytes.push(packed(&last));
-    }
+    let mut last = [false; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let last = (!rest.is_empty()).then(|| packed(&last));
+    writer.many_bytes(mask.len().div_ceil(8), eights.iter().map(packed).chain(last));
 }
 
 /// Eight bits as a byte, the first as the lowest.
@@ -119,82 +96,52 @@ fn unpacked(byte: u8) -> [bool; 8] {
     std::array::from_fn(|i| byte >> i & 1 == 1)
 }
 
-/// What is left of a record.
-pub(super) struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// All of some bytes.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    pub(super) fn number(&mut self) -> Option<u64> {
-        let (number, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u64::from_le_bytes(*number))
-    }
-
-    fn float(&mut self) -> Option<f64> {
-        self.number().map(f64::from_bits)
-    }
-
-    pub(super) fn size(&mut self) -> Option<usize> {
-        usize::try_from(self.number()?).ok()
-    }
-
-    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.size()?;
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn nucleus(&mut self) -> Option<Outlined> {
-        let id = u32::try_from(self.number()?).ok()?;
-        let area_px = self.size()?;
-        let bounds = PixelBox {
-            min_x_px: self.size()?,
-            min_y_px: self.size()?,
-            max_x_px: self.size()?,
-            max_y_px: self.size()?,
-        };
-        let region = Region {
-            id,
-            area_px,
-            bounds,
-            centroid_x_px: self.float()?,
-            centroid_y_px: self.float()?,
-            perimeter_px: self.float()?,
-            eccentricity: self.float()?,
-            solidity: self.float()?,
-            major_axis_px: self.float()?,
-            minor_axis_px: self.float()?,
-            orientation_rad: self.float()?,
-        };
-        let nucleus = Nucleus {
-            id,
-            region,
-            mean_haematoxylin: self.float()?,
-            mean_eosin: self.float()?,
-            mean_od_red: self.float()?,
-            mean_od_green: self.float()?,
-            mean_od_blue: self.float()?,
-            mean_confidence: self.float()?,
-        };
-        let packed = self.bytes()?;
-        let width = bounds.max_x_px.checked_sub(bounds.min_x_px)?;
-        let count = bounds.max_y_px.checked_sub(bounds.min_y_px)?.checked_mul(width)?;
-        (packed.len() == count.div_ceil(8)).then_some(())?;
-        let mut mask = Vec::with_capacity(8 * packed.len());
-        packed.iter().for_each(|byte| mask.extend_from_slice(&unpacked(*byte)));
-        mask.truncate(count);
-        Some(Outlined { nucleus, mask })
-    }
+fn read_nucleus(rest: &mut Reader<'_>) -> Option<Outlined> {
+    let id = u32::try_from(rest.number()?).ok()?;
+    let area_px = rest.size()?;
+    let bounds = PixelBox {
+        min_x_px: rest.size()?,
+        min_y_px: rest.size()?,
+        max_x_px: rest.size()?,
+        max_y_px: rest.size()?,
+    };
+    let region = Region {
+        id,
+        area_px,
+        bounds,
+        centroid_x_px: rest.float()?,
+        centroid_y_px: rest.float()?,
+        perimeter_px: rest.float()?,
+        eccentricity: rest.float()?,
+        solidity: rest.float()?,
+        major_axis_px: rest.float()?,
+        minor_axis_px: rest.float()?,
+        orientation_rad: rest.float()?,
+    };
+    let nucleus = Nucleus {
+        id,
+        region,
+        mean_haematoxylin: rest.float()?,
+        mean_eosin: rest.float()?,
+        mean_od_red: rest.float()?,
+        mean_od_green: rest.float()?,
+        mean_od_blue: rest.float()?,
+        mean_confidence: rest.float()?,
+    };
+    let packed = rest.bytes()?;
+    let width = bounds.max_x_px.checked_sub(bounds.min_x_px)?;
+    let count = bounds.max_y_px.checked_sub(bounds.min_y_px)?.checked_mul(width)?;
+    (packed.len() == count.div_ceil(8)).then_some(())?;
+    let mut mask = Vec::with_capacity(8 * packed.len());
+    packed.iter().for_each(|byte| mask.extend_from_slice(&unpacked(*byte)));
+    mask.truncate(count);
+    Some(Outlined { nucleus, mask })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use microtome_vault::disk;
 
     #[test]
     fn every_byte_is_the_bits_that_it_was_made_of() {
