@@ -123,7 +123,6 @@ fn batches_of_one_or_two_values_stay_finite() {
         assert!(errors.iter().all(|error| error.is_finite()), "{}", case.describe(Path::best()));
         near += usize::from(errors.iter().all(|error| *error < 1e-3));
     }
-    println!("NEAR {near}");
     assert!(near * 10 > CASES * 9, "{near} of {CASES}");
 }
 
