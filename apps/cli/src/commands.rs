@@ -5,6 +5,7 @@ mod slide;
 mod tissue;
 
 use crate::arguments::{Arguments, Commands, Common, Nuclei, Task};
+use crate::output::{say, say_line, tell};
 use crate::screen::Screen;
 use crate::{doctor, exit};
 use microtome::context::Context;
@@ -46,7 +47,7 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         }
         Commands::Slide(command) => slide::slide(command, budget),
         Commands::Doctor => {
-            print!("{}", doctor::findings());
+            say!("{}", doctor::findings());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -58,41 +59,41 @@ fn nuclei(command: Nuclei, budget: Budget) -> Result<ExitCode> {
             let request =
                 Request { slides: slides.request()?, ..request(&pictures, method, &common, values.0)? };
             let outcome = with_context(common.seed, budget, |context| run::run(&request, &out, context))?;
-            Ok(conclude(&outcome))
+            conclude(&outcome)
         }
         Nuclei::Train { pictures, model, method, common, values } => {
             let request = request(&pictures, method, &common, values.0)?;
             let outcome = with_context(common.seed, budget, |context| run::train(&request, &model, context))?;
-            println!("learned from {}, model in {}", pictures_in_words(outcome.pictures), model.display());
-            Ok(conclude(&outcome))
+            say_line!("learned from {}, model in {}", pictures_in_words(outcome.pictures), model.display());
+            conclude(&outcome)
         }
         Nuclei::Segment { pictures, model, out, mpp, own, slides } => {
             let common = Common { seed: 0, mpp, config: None, own };
             let request =
                 Request { slides: slides.request()?, ..request(&pictures, None, &common, Vec::new())? };
             let outcome = with_context(0, budget, |context| run::segment(&request, &model, &out, context))?;
-            Ok(conclude(&outcome))
+            conclude(&outcome)
         }
         Nuclei::Config => {
-            print!("{}", ConfigFile::commented());
+            say!("{}", ConfigFile::commented());
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 /// Says what was done and where to look; the exit code says whether pictures were skipped.
-fn conclude(outcome: &Outcome) -> ExitCode {
+fn conclude(outcome: &Outcome) -> Result<ExitCode> {
     if let Some(report) = &outcome.report {
-        println!("{} nuclei in {}", outcome.nuclei, pictures_in_words(outcome.pictures));
-        println!("look at {}", report.display());
+        say_line!("{} nuclei in {}", outcome.nuclei, pictures_in_words(outcome.pictures));
+        say_line!("look at {}", report.display());
     }
-    match outcome.skipped.first() {
+    Ok(match outcome.skipped.first() {
         None => ExitCode::SUCCESS,
         Some(first) => {
-            eprintln!("skipped: {} (see the warnings above)", pictures_in_words(outcome.skipped.len()));
+            tell!("skipped: {} (see the warnings above)", pictures_in_words(outcome.skipped.len()));
             exit::partial(&first.error)
         }
-    }
+    })
 }
 
 fn pictures_in_words(count: usize) -> String {
@@ -118,6 +119,12 @@ fn request(
         Some(path) if ConfigFile::read(&text, &[]).is_err() => error.at(path),
         _ => error,
     })?;
+    for (key, _) in &values {
+        if let Some(other) = method_of_others(key, config.method.name()) {
+            let flag = key.replace(['.', '_'], "-");
+            tell!("warning: --{flag} is for --method {other}, and changes nothing here");
+        }
+    }
     Ok(Request {
         pictures: expand(pictures)?,
         mpp: common.mpp.map(MicronsPerPixel::new).transpose()?,
@@ -126,6 +133,12 @@ fn request(
         slides: SlideRequest::default(),
         command: command_line(),
     })
+}
+
+/// The method that a key is for, if it is for one alone and that is not the one that is used.
+fn method_of_others<'a>(key: &'a str, used: &str) -> Option<&'a str> {
+    let (section, _) = key.split_once('.')?;
+    (matches!(section, "contrastive" | "best") && section != used).then_some(section)
 }
 
 /// The command line as it was given, for the record.
@@ -170,7 +183,7 @@ fn with_context<T>(seed: u64, budget: Budget, work: impl FnOnce(&Context<'_>) ->
         if on_signal.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("stopping; what is finished is kept (Ctrl-C again to stop at once)");
+        tell!("stopping; what is finished is kept (Ctrl-C again to stop at once)");
     });
     let screen = Screen::new();
     let context = Context::new(seed, budget, &screen, &cancelled);
@@ -191,14 +204,14 @@ fn evaluate(
     let evaluation = metrics::evaluate(&pairs)?;
     let oracle = metrics::oracle::of_run(predicted, &pairs, budget)?;
     if json {
-        println!("{}", metrics::json::to_json(&evaluation, oracle.as_ref())?);
+        say_line!("{}", metrics::json::to_json(&evaluation, oracle.as_ref())?);
     } else {
-        print!("{}", metrics::table::table(&evaluation));
-        print!("{}", oracle.map_or(String::new(), |oracle| oracle.to_text()));
+        say!("{}", metrics::table::table(&evaluation));
+        say!("{}", oracle.map_or(String::new(), |oracle| oracle.to_text()));
     }
     if let Some(folder) = errors {
         metrics::error_picture::write_all(predicted, &pairs, folder, budget)?;
-        eprintln!("pictures of the errors are in {}", folder.display());
+        tell!("pictures of the errors are in {}", folder.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! Exit codes: whose fault it was.
 
+use crate::output::tell;
 use microtome::{Error, Fault};
 use std::process::ExitCode;
 
@@ -19,9 +20,9 @@ fn code_of(fault: Fault) -> u8 {
 /// Shows an error and gives its exit code.
 pub(crate) fn report(error: &Error) -> ExitCode {
     match error.fault() {
-        Fault::Cancelled => eprintln!("{error}"),
-        Fault::Bug => eprintln!("error: {error}\n  help: this is a fault of microtome; please report it"),
-        _ => eprintln!("error: {error}"),
+        Fault::Cancelled => tell!("{error}"),
+        Fault::Bug => tell!("error: {error}\n  help: this is a fault of microtome; please report it"),
+        _ => tell!("error: {error}"),
     }
     ExitCode::from(code_of(error.fault()))
 }

@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod doctor;
 mod exit;
+mod output;
 mod screen;
 
 use clap::Parser;

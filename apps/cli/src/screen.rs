@@ -1,5 +1,6 @@
 //! Progress bars on a terminal, plain lines elsewhere.
 
+use crate::output::tell;
 use indicatif::{ProgressBar, ProgressStyle};
 use microtome::context::Progress;
 use std::sync::Mutex;
@@ -26,7 +27,7 @@ impl Progress for Screen {
         let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(of as u64).with_style(style).with_message(stage.to_owned());
         if bar.is_hidden() {
-            eprintln!("{stage}: {of} to do");
+            tell!("{stage}: {of} to do");
         }
         self.with_bar(|slot| *slot = Some(bar));
     }
@@ -37,7 +38,7 @@ impl Progress for Screen {
                 bar.set_prefix(note.to_owned());
                 bar.set_position(done as u64);
             }
-            None if !note.is_empty() => eprintln!("{note}"),
+            None if !note.is_empty() => tell!("{note}"),
             None => {}
         });
     }
@@ -48,15 +49,15 @@ impl Progress for Screen {
                 let (stage, seconds) = (bar.message(), bar.elapsed().as_secs_f64());
                 let (done, note) = (bar.position(), bar.prefix());
                 bar.finish_and_clear();
-                eprintln!("{stage}: {done} in {seconds:.1} s  {note}");
+                tell!("{stage}: {done} in {seconds:.1} s  {note}");
             }
         });
     }
 
     fn warn(&self, warning: &str) {
         self.with_bar(|slot| match slot {
-            Some(bar) => bar.suspend(|| eprintln!("warning: {warning}")),
-            None => eprintln!("warning: {warning}"),
+            Some(bar) => bar.suspend(|| tell!("warning: {warning}")),
+            None => tell!("warning: {warning}"),
         });
     }
 }

@@ -103,6 +103,44 @@ fn the_config_that_is_printed_is_accepted() {
 }
 
 #[test]
+fn a_flag_of_another_method_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = format!("{IMAGES}/0121d675.png");
+    let values = ["--method", "stain", "--best-steps", "7", "--instances-threshold", "0.6"];
+    let ended = succeed(folder.path(), &run_of(&picture, "out", &values));
+    let warnings: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(warnings, ["warning: --best-steps is for --method best, and changes nothing here"]);
+}
+
+/// Who reads may have seen enough; what cannot be written is an error.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_nobody_reads_is_no_fault_and_a_full_disk_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&["nuclei", "config"][..], &["doctor"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let unread = common::command(folder.path(), arguments).stdout(writer).output().unwrap();
+        assert!(unread.status.success() && unread.stderr.is_empty(), "{unread:?}");
+        let refused = common::command(folder.path(), arguments).stdout(full()).output().unwrap();
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(5), "{told}");
+        assert!(told.starts_with("error: writing to standard output failed"), "{told}");
+        let untold = common::command(folder.path(), &[arguments, &["--what"]].concat())
+            .stderr(full())
+            .output()
+            .unwrap();
+        assert_eq!(untold.status.code(), Some(2));
+    }
+    // Work goes on where nobody reads of it.
+    let picture = format!("{IMAGES}/0121d675.png");
+    let worked =
+        common::command(folder.path(), &run_of(&picture, "out", &STAIN)).stderr(full()).output().unwrap();
+    assert!(worked.status.success(), "{worked:?}");
+}
+
+#[test]
 fn the_doctor_names_what_it_looked_for() {
     let folder = tempfile::tempdir().unwrap();
     let page = succeed(folder.path(), &["doctor"]).stdout;

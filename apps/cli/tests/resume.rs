@@ -92,8 +92,12 @@ fn a_finished_run_repeated_changes_nothing_and_restores_what_was_lost() {
     let (out, arguments) = (folder.path().join("out"), run_of(IMAGES, "out", &values));
     let first = succeed(folder.path(), &arguments);
     let findings = findings_of(&out);
+    let whole = files_below(&out);
     let again = succeed(folder.path(), &arguments);
     assert!(findings == findings_of(&out) && first.stdout == again.stdout);
+    for file in ["run.json", "report.html", "nuclei.csv"] {
+        assert!(whole[Path::new(file)] == files_below(&out)[Path::new(file)], "{file} tells of the work");
+    }
     for lost in ["labels/0121d675.png", "geojson/4d14a362.geojson", "overlays/65c8527c.png", "nuclei.csv"] {
         std::fs::remove_file(out.join(lost)).unwrap();
     }

@@ -252,6 +252,14 @@ fn a_persons_own_tissue_is_where_nuclei_are_sought() {
     let features: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(features["features"].as_array().unwrap().len(), own.len());
 
+    // A mask that is none leaves the folder to the command that names the right one.
+    common::put(dir, "none.geojson", "not a mask");
+    let wrong =
+        common::microtome(dir, &run("slide.tif", "right", &[&values[..], &["none.geojson"]].concat()));
+    assert_eq!(wrong.code, 3, "{wrong:?}");
+    succeed(dir, &run("slide.tif", "right", &[&values[..], &["own.geojson"]].concat()));
+    assert_eq!(nuclei(&dir.join("right")), own);
+
     // Another border is another run; a folder has a file for each slide; a file is for one slide.
     common::put(dir, "own.geojson", square(200, 300, 901, 800));
     refuse(dir, &run("slide.tif", "own", &[&values[..], &["own.geojson"]].concat()), 2, &["another run"]);

@@ -8,7 +8,7 @@ mod common;
 #[allow(dead_code)] // What the crate that reads DICOM needs beside a level.
 mod dicom;
 
-use common::{IMAGES, refuse, succeed};
+use common::{IMAGES, put, refuse, succeed};
 use dicom::{Dicom, Order, Syntax};
 
 /// A TIFF file of 37×23 pixels whose description is one of Aperio.
@@ -66,6 +66,28 @@ fn parts_of_a_slide_become_png() {
     let nothing = ["slide", "thumbnail", OME, "--longest", "0", "--out", "no.png"];
     refuse(folder.path(), &nothing, 2, &["1 to 16384"]);
     assert!(!folder.path().join("no.png").exists());
+}
+
+#[test]
+fn what_is_there_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "notes.md", "mine");
+    put(folder.path(), "mine/thesis.tex", "years of work");
+    std::fs::copy(OME, folder.path().join("own.ome.tif")).unwrap();
+    let picture = "own.ome.tif";
+    for (arguments, phrase) in [
+        (["slide", "thumbnail", OME, "--out", "notes.md"], "something else than a PNG"),
+        (["slide", "thumbnail", picture, "--out", picture], "written over what it is made of"),
+        (["slide", "convert", picture, "--out", picture], "a file of that name already"),
+        (["slide", "convert", OME, "--out", picture], "a file of that name already"),
+        (["slide", "tiles", OME, "--out", "mine"], "the output folder holds something else"),
+        (["slide", "tiles", OME, "--out", "notes.md"], "a file of that name already"),
+    ] {
+        refuse(folder.path(), &arguments, 2, &[phrase, arguments[4], "nothing was touched"]);
+    }
+    let size = ["--width", "100", "--height", "100", "--mpp", "0.25"];
+    let synth = [&["slide", "synth", OME, "--out", picture], &size[..]].concat();
+    refuse(folder.path(), &synth, 2, &["a file of that name already"]);
 }
 
 /// The bundled slide.

@@ -85,6 +85,13 @@ fn a_person_names_by_file_and_by_command() {
     succeed(folder, &["tissue", "name", "p", "--cluster", "3", "--reject"]);
     let status = succeed(folder, &["project", "status", "p"]);
     assert!(status.stdout.contains("3 of 6 clusters, 2 rejected"), "{status:?}");
+    // The file that others are given has the names as they are now.
+    let dictionary = folder.join("p/models/dictionary.safetensors");
+    let bytes = std::fs::read(&dictionary).unwrap();
+    succeed(folder, &["tissue", "name", "p", "--cluster", "1", "--class", "dots"]);
+    assert!(std::fs::read(&dictionary).unwrap() != bytes);
+    succeed(folder, &["tissue", "name", "p", "--cluster", "1", "--class", "fibres"]);
+    assert!(std::fs::read(&dictionary).unwrap() == bytes);
     for (arguments, phrase) in [
         (["--cluster", "9", "--class", "dots"], "there is no cluster 9"),
         (["--cluster", "1", "--class", "bone"], "there is no class “bone”"),

@@ -57,8 +57,8 @@ impl<'a> Context<'a> {
     /// `Cancelled` when the user asked to stop.
     pub fn check_cancelled(&self) -> Result<()> {
         match self.is_cancelled() {
-            true => Err(Error::cancelled("stopped; what was finished is kept")
-                .advise("the same command goes on where it stopped")),
+            true => Err(Error::cancelled("stopped; what was done and written is kept")
+                .advise("the same command does what is left")),
             false => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! What can be asked of whole slides.
 
 pub mod convert;
+mod destination;
 pub mod fingerprint;
 pub mod info;
 pub mod own_tissue;

@@ -159,7 +159,7 @@ impl<'a> Training<'a> {
             observer.stepped(step, self.curve.len(), batches.steps());
             if observer.cancelled() {
                 return Err(Error::cancelled(format!(
-                    "stopped in epoch {} of {}; the epochs before are kept",
+                    "stopped in epoch {} of {}; the same command goes on from the last checkpoint, if there is one",
                     self.epoch + 1,
                     self.recipe.epochs
                 )));

@@ -1,6 +1,7 @@
 //! `microtome demo`: the bundled pictures, cut and scored.
 
 use super::{conclude, with_context};
+use crate::output::{say, say_line};
 use microtome::nuclei::config::ConfigFile;
 use microtome::nuclei::run::{Request, run};
 use microtome::nuclei::slide::segment::SlideRequest;
@@ -25,10 +26,10 @@ pub(super) fn demo(out: &Path, budget: Budget) -> Result<ExitCode> {
     };
     let outcome = with_context(1, budget, |context| run(&request, &results, context))?;
     let evaluation = metrics::evaluate(&microtome::truth::pair(&results, &truth)?)?;
-    println!("\nNo label was used. Scored afterwards against what people drew:");
-    print!("{}", metrics::table::summary(&evaluation));
-    println!("\noutlines on the pictures: {}", results.join("overlays").display());
-    Ok(conclude(&outcome))
+    say_line!("\nNo label was used. Scored afterwards against what people drew:");
+    say!("{}", metrics::table::summary(&evaluation));
+    say_line!("\noutlines on the pictures: {}", results.join("overlays").display());
+    conclude(&outcome)
 }
 
 fn unpack(pictures: &Path, truth: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `microtome slide`.
 
 use crate::arguments::SlideCommands;
+use crate::output::{say, say_line, tell};
 use microtome::slides::convert::convert;
 use microtome::slides::synth::{SynthRequest, mosaic_path, synthesise};
 use microtome::slides::tiles::{TilesRequest, write_tiles};
@@ -11,12 +12,12 @@ use std::process::ExitCode;
 pub(super) fn slide(command: SlideCommands, budget: Budget) -> Result<ExitCode> {
     let warnings = match command {
         SlideCommands::Info { slide, json: true } => {
-            println!("{}", info::to_json(&Slide::open(slide, budget)?)?);
+            say_line!("{}", info::to_json(&Slide::open(slide, budget)?)?);
             Vec::new()
         }
         SlideCommands::Info { slide, json: false } => {
             let slide = Slide::open(slide, budget)?;
-            print!("{}", info::to_text(&slide));
+            say!("{}", info::to_text(&slide));
             slide.warnings
         }
         SlideCommands::Region { slide, level, x, y, width, height, out } => {
@@ -29,19 +30,19 @@ pub(super) fn slide(command: SlideCommands, budget: Budget) -> Result<ExitCode> 
                 &out,
                 budget,
             )?;
-            println!("{size} px in {}", out.display());
+            say_line!("{size} px in {}", out.display());
             warning.into_iter().collect()
         }
         SlideCommands::Thumbnail { slide, longest, out } => {
             let (size, warning) =
                 picture::write_thumbnail(&Slide::open(slide, budget)?, longest, &out, budget)?;
-            println!("{size} px in {}", out.display());
+            say_line!("{size} px in {}", out.display());
             warning.into_iter().collect()
         }
         SlideCommands::Associated { slide, name, out } => {
             let (size, warning) =
                 picture::write_associated(&Slide::open(slide, budget)?, &name, &out, budget)?;
-            println!("{size} px in {}", out.display());
+            say_line!("{size} px in {}", out.display());
             warning.into_iter().collect()
         }
         SlideCommands::Tiles { slide, out, side, overlap, mpp, mpp_of_level0, tissue, own } => {
@@ -56,14 +57,14 @@ pub(super) fn slide(command: SlideCommands, budget: Budget) -> Result<ExitCode> 
             };
             let count =
                 super::with_context(0, budget, |context| write_tiles(&slide, &out, &request, context))?;
-            println!("{count} tiles in {}", out.display());
+            say_line!("{count} tiles in {}", out.display());
             slide.warnings
         }
         SlideCommands::Convert { slide, out, mpp, quality } => {
             let slide = Slide::open(slide, budget)?;
             let mpp = mpp.map(MicronsPerPixel::new).transpose()?;
             super::with_context(0, budget, |context| convert(&slide, &out, quality.kind(), mpp, context))?;
-            println!("{} px in {}", slide.levels[0].size, out.display());
+            say_line!("{} px in {}", slide.levels[0].size, out.display());
             slide.warnings
         }
         SlideCommands::Synth { pictures, out, width, height, filled, mpp, seed, quality } => {
@@ -75,11 +76,11 @@ pub(super) fn slide(command: SlideCommands, budget: Budget) -> Result<ExitCode> 
                 mpp: mpp.map(MicronsPerPixel::new).transpose()?,
             };
             let mosaic = super::with_context(seed, budget, |context| synthesise(&request, &out, context))?;
-            println!("{} pictures in {}", mosaic.placed.len(), out.display());
-            println!("where each lies: {}", mosaic_path(&out).display());
+            say_line!("{} pictures in {}", mosaic.placed.len(), out.display());
+            say_line!("where each lies: {}", mosaic_path(&out).display());
             Vec::new()
         }
     };
-    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    warnings.iter().for_each(|warning| tell!("warning: {warning}"));
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 use super::{expand, with_context};
 use crate::arguments::{ProjectCommands, QueryArguments, TissueCommands};
 use crate::exit;
+use crate::output::{say, say_line};
 use microtome::context::Context;
 use microtome::metrics::tissue::oracle::{self, OracleSettings};
 use microtome::metrics::tissue::{evaluation, text};
@@ -23,24 +24,24 @@ pub(super) fn project(command: ProjectCommands, budget: Budget) -> Result<ExitCo
         ProjectCommands::Init { project, classes, seed } => {
             let settings = Settings { seed, ..Settings::with_classes(&classes) };
             Project::init(&project, settings)?;
-            println!("made {}", project.display());
-            println!("next: microtome project add {} FILES", project.display());
+            say_line!("made {}", project.display());
+            say_line!("next: microtome project add {} FILES", project.display());
             Ok(ExitCode::SUCCESS)
         }
         ProjectCommands::Add { project, files } => {
             let mut open = Project::open(&project, "microtome project add")?;
             let files = find::find_pictures(&expand(&files)?)?;
             let added = with_context(open.settings.seed, budget, |context| open.add(&files, context))?;
-            println!("{} added, {} known already, {} skipped", added.new, added.known, added.skipped.len());
+            say_line!("{} added, {} known already, {} skipped", added.new, added.known, added.skipped.len());
             Ok(added.skipped.first().map_or(ExitCode::SUCCESS, |(_, first)| exit::partial(first)))
         }
         ProjectCommands::Status { project } => {
             let open = Project::open(&project, "microtome project status")?;
             let found = with_context(open.settings.seed, budget, |context| status::status(&open, context))?;
             for (stage, how) in &found.lines {
-                println!("{stage:<12} {how}");
+                say_line!("{stage:<12} {how}");
             }
-            println!("next: {}", found.next);
+            say_line!("next: {}", found.next);
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -62,7 +63,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let open = open.with_settings(settings)?;
             let found = with_project(&open, budget, |context| tiles::tile(&open, context))?;
             open.keep_settings()?;
-            println!("{} tiles of {} slides", found.tiles, found.slides);
+            say_line!("{} tiles of {} slides", found.tiles, found.slides);
         }
         TissueCommands::Pretrain { project, encoder, paper, epochs, batch, tiles_at_once } => {
             let (open, mut settings) = opened(&project, "microtome tissue pretrain")?;
@@ -79,9 +80,9 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let taught = with_project(&open, budget, |context| pretrain::pretrain(&open, context))?;
             open.keep_settings()?;
             let was_there = if taught.was_there { ", which was there" } else { "" };
-            println!("encoder {}{was_there} ({})", taught.kind, &taught.sha256[..12]);
+            say_line!("encoder {}{was_there} ({})", taught.kind, &taught.sha256[..12]);
             if let (Some(first), Some(last)) = (taught.losses.first(), taught.losses.last()) {
-                println!(
+                say_line!(
                     "loss {first:.3} in the first epoch, {last:.3} in the last of {}",
                     taught.losses.len()
                 );
@@ -91,7 +92,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let (open, _) = opened(&project, "microtome tissue embed")?;
             let encoder = pretrain::encoder(&open)?;
             let found = with_project(&open, budget, |context| embed::embed(&open, &encoder, context))?;
-            println!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
+            say_line!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
         }
         TissueCommands::Import { project, folder, side } => {
             let (open, _) = opened(&project, "microtome tissue import")?;
@@ -100,28 +101,31 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let open = open.with_settings(settings)?;
             let found = with_project(&open, budget, |context| exchange::import(&open, &source, context))?;
             open.keep_settings()?;
-            println!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
+            say_line!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
         }
         TissueCommands::Export { project, folder } => {
             let (open, _) = opened(&project, "microtome tissue export")?;
             let encoder = pretrain::encoder(&open)?;
             let written =
                 with_project(&open, budget, |context| exchange::export(&open, &encoder, &folder, context))?;
-            println!("{written} files in {}", folder.display());
+            say_line!("{written} files in {}", folder.display());
         }
         TissueCommands::Advise { project, ks } => {
             let (open, _) = opened(&project, "microtome tissue advise")?;
             let encoder = pretrain::encoder(&open)?;
             let found = with_project(&open, budget, |context| advice::advise(&open, &encoder, &ks, context))?;
-            println!("{:>8} {:>10} {:>10} {:>10}", "clusters", "explained", "stability", "silhouette");
+            say_line!("{:>8} {:>10} {:>10} {:>10}", "clusters", "explained", "stability", "silhouette");
             for own in &found.candidates {
-                println!(
+                say_line!(
                     "{:>8} {:>10.2} {:>10.2} {:>10.2}",
-                    own.clusters, own.explained, own.stability, own.silhouette
+                    own.clusters,
+                    own.explained,
+                    own.stability,
+                    own.silhouette
                 );
             }
-            println!("we would take {}", found.reason());
-            println!("look at {}", found.files[0].display());
+            say_line!("we would take {}", found.reason());
+            say_line!("look at {}", found.files[0].display());
         }
         TissueCommands::Cluster { project, k, restarts, without_edits, shown } => {
             let (open, mut settings) = opened(&project, "microtome tissue cluster")?;
@@ -135,7 +139,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                 Ok((found, folder))
             })?;
             open.keep_settings()?;
-            show(&found, &folder);
+            show(&found, &folder)?;
         }
         TissueCommands::Split { project, cluster, into, shown } => {
             let (mut open, _) = opened(&project, "microtome tissue split")?;
@@ -145,7 +149,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                 let folder = sheets::write(&open, &found, shown, context)?;
                 Ok((found, folder))
             })?;
-            show(&found, &folder);
+            show(&found, &folder)?;
         }
         TissueCommands::Merge { project, clusters: merged, shown } => {
             let (mut open, _) = opened(&project, "microtome tissue merge")?;
@@ -155,7 +159,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                 let folder = sheets::write(&open, &found, shown, context)?;
                 Ok((found, folder))
             })?;
-            show(&found, &folder);
+            show(&found, &folder)?;
         }
         TissueCommands::Map { project, tiles } => {
             let (open, _) = opened(&project, "microtome tissue map")?;
@@ -164,8 +168,8 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                 let clusters = clusters::of_project(&open, context)?;
                 map::map(&open, &encoder, &clusters, tiles, context)
             })?;
-            println!("{} tiles", found.places.len());
-            println!("look at {} and {}", found.files[1].display(), found.files[2].display());
+            say_line!("{} tiles", found.places.len());
+            say_line!("look at {} and {}", found.files[1].display(), found.files[2].display());
         }
         TissueCommands::Name { project, source, class, reject: _, share, oracle } => {
             let (mut open, _) = opened(&project, "microtome tissue name")?;
@@ -181,7 +185,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                             codes: oracle.truth_kind,
                         };
                         let named = oracle::names(&open, &found, masks, settings, context)?;
-                        println!("{}", text::agreement(&named.agreement));
+                        say_line!("{}", text::agreement(&named.agreement));
                         named.namings
                     }
                     (_, _, cluster) => {
@@ -190,7 +194,11 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                     }
                 };
                 let named = names::name(&mut open, &found, &whoever(), &namings)?;
-                println!("{named} of {} clusters have a name", found.filled());
+                match named {
+                    0 => asked::forget_dictionary(&open)?,
+                    _ => asked::keep_dictionary(&open, &found, context).map(drop)?,
+                }
+                say_line!("{named} of {} clusters have a name", found.filled());
                 Ok(ExitCode::SUCCESS)
             });
         }
@@ -202,7 +210,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                 let settings = settings(&query, asked.dictionary.level(query.level)?, open.settings.seed);
                 answer(&asked, &settings, &out, context)
             })?;
-            return Ok(conclude(&answered));
+            return conclude(&answered);
         }
         TissueCommands::Apply { dictionary, files, out, mpp, query } => {
             let files = find::find_pictures(&expand(&files)?)?;
@@ -212,18 +220,19 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                 let settings = settings(&query, asked.dictionary.level(query.level)?, 1);
                 answer(&asked, &settings, &out, context)
             })?;
-            return Ok(conclude(&answered));
+            return conclude(&answered);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Says what clusters there are, and where to look at them.
-fn show(found: &clusters::Clusters, sheets: &Path) {
+fn show(found: &clusters::Clusters, sheets: &Path) -> Result<()> {
     let is_stable = |quality: &&clusters::Quality| quality.stability.is_some_and(|stable| stable >= 0.75);
     let stable = found.quality.iter().filter(|quality| quality.tiles > 0).filter(is_stable).count();
-    println!("{} clusters, {stable} of them stable", found.filled());
-    println!("look at {}", sheets.join("index.html").display());
+    say_line!("{} clusters, {stable} of them stable", found.filled());
+    say_line!("look at {}", sheets.join("index.html").display());
+    Ok(())
 }
 
 fn opened(project: &Path, holder: &str) -> Result<(Project, Settings)> {
@@ -264,13 +273,13 @@ fn settings(query: &QueryArguments, level: usize, seed: u64) -> query::QuerySett
     }
 }
 
-fn conclude(answered: &Answered) -> ExitCode {
-    println!("{} slides", answered.slides.len());
-    println!("look at {}", answered.report.display());
-    match answered.skipped.first() {
+fn conclude(answered: &Answered) -> Result<ExitCode> {
+    say_line!("{} slides", answered.slides.len());
+    say_line!("look at {}", answered.report.display());
+    Ok(match answered.skipped.first() {
         None => ExitCode::SUCCESS,
         Some((_, first)) => exit::partial(first),
-    }
+    })
 }
 
 pub(super) fn evaluate(
@@ -281,8 +290,8 @@ pub(super) fn evaluate(
 ) -> Result<ExitCode> {
     let found = evaluation::evaluate(predicted, truth, codes)?;
     match json {
-        true => println!("{}", text::to_json(&found)?),
-        false => print!("{}", text::table(&found)),
+        true => say_line!("{}", text::to_json(&found)?),
+        false => say!("{}", text::table(&found)),
     }
     Ok(ExitCode::SUCCESS)
 }

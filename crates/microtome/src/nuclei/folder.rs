@@ -69,6 +69,7 @@ impl RunFolder {
         let key = checksum::sha256_hex(identity.as_bytes());
         let owner_path = out.join(STATE).join("run.json");
         match disk::read_file_bounded(&owner_path, LARGEST_STATE).ok() {
+            Some(_) if is_untouched(out) => (),
             Some(bytes) => check_owner(&bytes, &key, out)?,
             None => check_empty(out)?,
         }
@@ -191,6 +192,25 @@ fn check_owner(bytes: &[u8], key: &str, out: &Path) -> Result<()> {
             ))
         }
     }
+}
+
+/// Whether the run that took the folder has left nothing in it, as one that failed at once: another may have it.
+fn is_untouched(out: &Path) -> bool {
+    let state = out.join(STATE);
+    let ours = [state.join("run.json"), state.join(LOCK_NAME), out.join(LOCK_NAME)];
+    let mut folders = vec![out.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { return false };
+        for entry in entries {
+            let Ok(entry) = entry else { return false };
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                _ if ours.contains(&entry.path()) => (),
+                _ => return false,
+            }
+        }
+    }
+    true
 }
 
 fn check_empty(out: &Path) -> Result<()> {

@@ -231,17 +231,31 @@ fn finish(
     mut stages: Stages,
     context: &Context<'_>,
 ) -> Result<Outcome> {
-    let results = segment_all(folder, &inputs, segmenter, request.slides, context);
-    context.check_cancelled()?;
-    stages.done("segmenting");
-    let pictures = put_failures_aside(&mut inputs, results, context)?;
-    summary::write(folder, request, &inputs, &pictures, model, curve.as_ref(), stages, context)?;
+    let pictures = match finished_before(folder, &inputs) {
+        Some(pictures) => pictures,
+        None => {
+            summary::begin(folder)?;
+            let results = segment_all(folder, &inputs, segmenter, request.slides, context);
+            context.check_cancelled()?;
+            stages.done("segmenting");
+            let pictures = put_failures_aside(&mut inputs, results, context)?;
+            summary::write(folder, request, &inputs, &pictures, model, curve.as_ref(), stages, context)?;
+            pictures
+        }
+    };
     Ok(Outcome {
         pictures: pictures.len(),
         nuclei: pictures.iter().map(|picture| picture.nuclei).sum(),
         skipped: inputs.skipped,
         report: Some(folder.path().join("report.html")),
     })
+}
+
+/// What a run that is asked for again gave: its record of times and warnings stays that of the work.
+fn finished_before(folder: &RunFolder, inputs: &Inputs) -> Option<Vec<PictureDone>> {
+    let is_finished = inputs.skipped.is_empty() && summary::is_written(folder);
+    let done = |input: &Input| folder.done(&input.name, &input.sha256);
+    inputs.usable.iter().map(done).collect::<Option<Vec<PictureDone>>>().filter(|_| is_finished)
 }
 
 /// Pictures several at a time, then slides one after the other, in the order of the inputs.

@@ -19,11 +19,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use microtome_nets::training::Step;
 use microtome_vault::clock::rfc3339_utc;
-use microtome_vault::{Result, checksum};
+use microtome_vault::{Result, checksum, disk};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
+
+/// The record of a run.
+const RECORD: &str = "run.json";
 
 /// The clock of a run, stage by stage.
 pub(super) struct Stages {
@@ -156,7 +159,17 @@ impl Curve {
     }
 }
 
-/// Writes table, report and record.
+/// Takes away the record of an earlier start: a folder that has one is finished.
+pub(super) fn begin(folder: &RunFolder) -> Result<()> {
+    disk::remove_file(folder.path().join(RECORD))
+}
+
+/// Whether table, report and record are there.
+pub(super) fn is_written(folder: &RunFolder) -> bool {
+    ["nuclei.csv", "report.html", RECORD].iter().all(|name| folder.path().join(name).is_file())
+}
+
+/// Writes table, report and record, the record last.
 #[allow(clippy::too_many_arguments)] // All that the record of a run consists of.
 pub(super) fn write(
     folder: &RunFolder,

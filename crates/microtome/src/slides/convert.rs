@@ -6,6 +6,7 @@ use microtome_kernels::Size;
 use microtome_slide::{MicronsPerPixel, PointInLevel, RectangleInLevel, Slide};
 use microtome_vault::Result;
 
+use super::destination::check_new;
 use crate::context::Context;
 use crate::export::pyramid::{Layout, PixelKind, Pyramid, PyramidWriter, TILE_PX};
 
@@ -13,7 +14,7 @@ use crate::export::pyramid::{Layout, PixelKind, Pyramid, PyramidWriter, TILE_PX}
 /// over what the slide states.
 ///
 /// # Errors
-/// Those of reading regions and of [`PyramidWriter`]; `Cancelled`. Tiles that cannot be read are white and warned of.
+/// `Usage` when something is there; those of reading regions and of [`PyramidWriter`]; `Cancelled`. Tiles that cannot be read are white and warned of.
 pub fn convert(
     slide: &Slide,
     out: &Path,
@@ -21,6 +22,7 @@ pub fn convert(
     mpp: Option<MicronsPerPixel>,
     context: &Context<'_>,
 ) -> Result<()> {
+    check_new(out)?;
     let size = slide.levels[0].size;
     let pyramid = Pyramid { size, kind, layout: Layout::of_name(out), mpp: mpp.or(slide.mpp) };
     let mut writer = PyramidWriter::create(out, pyramid)?;

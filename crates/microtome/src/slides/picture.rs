@@ -1,5 +1,6 @@
 //! Parts of a slide as pictures.
 
+use super::destination::check_png;
 use crate::export::png::{Samples, write_png};
 use microtome_kernels::Size;
 use microtome_kernels::resample::downsample_area;
@@ -15,7 +16,7 @@ const LARGEST_THUMBNAIL_PX: usize = 16_384;
 /// could not be read.
 ///
 /// # Errors
-/// Those of [`Slide::region`] and of [`write_png`]; `Usage` for a rectangle without pixels.
+/// Those of [`Slide::region`] and of [`write_png`]; `Usage` for a rectangle without pixels, or where something else than a PNG is there.
 pub fn write_region(
     slide: &Slide,
     level: usize,
@@ -27,6 +28,7 @@ pub fn write_region(
     if size.area_px() == 0 {
         return Err(Error::usage("a region needs a width and a height of at least 1 pixel"));
     }
+    check_png(to, &slide.path)?;
     let region = slide.region(level, corner, size, budget)?;
     write_png(to, region.size, Samples::Rgb8(&region.rgb))?;
     Ok(warning(&region))
@@ -48,6 +50,7 @@ pub fn write_thumbnail(
             "a thumbnail has 1 to {LARGEST_THUMBNAIL_PX} pixels, not {longest_px}"
         )));
     }
+    check_png(to, &slide.path)?;
     let longest = |size: Size| size.width_px.max(size.height_px);
     let is_enough = |index: &usize| longest(slide.levels[*index].size) >= longest_px;
     let index = (0..slide.levels.len()).rev().find(is_enough).unwrap_or(0);
@@ -72,6 +75,7 @@ pub fn write_associated(
     to: &Path,
     budget: Budget,
 ) -> Result<(Size, Option<String>)> {
+    check_png(to, &slide.path)?;
     let picture = slide.associated_image(name, budget)?;
     write_png(to, picture.size, Samples::Rgb8(&picture.rgb))?;
     Ok((picture.size, warning(&picture)))

@@ -11,6 +11,7 @@ use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::destination::check_new;
 use crate::context::Context;
 use crate::export::pyramid::{Layout, PixelKind, Pyramid, PyramidWriter};
 
@@ -83,6 +84,7 @@ pub fn synthesise(request: &SynthRequest, out: &Path, context: &Context<'_>) -> 
     if !(0.0..=1.0).contains(&request.filled) {
         return Err(Error::usage("the share of places that hold a picture is a number from 0 to 1"));
     }
+    check_new(out)?;
     let pictures = read_all(&request.pictures, context)?;
     let side = |of: fn(&Picture) -> usize| pictures.iter().map(of).min().unwrap_or(0);
     let cell = Size::new(side(|p| p.size.width_px), side(|p| p.size.height_px));

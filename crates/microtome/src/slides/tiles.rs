@@ -11,6 +11,7 @@ use microtome_vault::disk::{self, AtomicWriter};
 use microtome_vault::{Error, Result};
 use rayon::prelude::*;
 
+use super::destination::check_folder;
 use super::own_tissue::OwnTissue;
 use super::view::View;
 use crate::context::Context;
@@ -75,6 +76,7 @@ pub fn write_tiles(
         .map(|corner| (corner, shares(corner)))
         .filter(|(_, shares)| shares.tissue > 0.0 && shares.tissue >= request.least_tissue)
         .collect();
+    check_folder(out, "tiles.csv")?;
     disk::create_folder_all(out)?;
     let list = file_in(out, "tiles", "csv")?;
     let mut csv = AtomicWriter::create(&list)?;

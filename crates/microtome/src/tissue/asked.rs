@@ -75,17 +75,38 @@ impl Kept {
     }
 }
 
-/// A project's dictionary, which is written into its models, and its slides.
+/// Writes a project's dictionary, as it is named now, into its models; gives it with the SHA-256 of its file.
 ///
 /// # Errors
-/// As [`Dictionary::of_project`].
-pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>) -> Result<Inquiry> {
+/// As [`Dictionary::of_project`]; `Io`.
+pub fn keep_dictionary(
+    project: &Project,
+    clusters: &Clusters,
+    context: &Context<'_>,
+) -> Result<(Dictionary, String)> {
     let dictionary = Dictionary::of_project(project, clusters, context)?;
     let bytes = dictionary.to_bytes(&pretrain::encoder_bytes(project)?)?;
     let (path, sha256) = (project.model(FILE), sha256_hex(&bytes));
     if !path.is_file() || sha256_file(&path)? != sha256 {
         disk::write_atomic(&path, &bytes)?;
     }
+    Ok((dictionary, sha256))
+}
+
+/// Takes away a project's dictionary: its clusters have no names any more.
+///
+/// # Errors
+/// `Io`.
+pub fn forget_dictionary(project: &Project) -> Result<()> {
+    disk::remove_file(project.model(FILE))
+}
+
+/// A project's dictionary, which is written into its models, and its slides.
+///
+/// # Errors
+/// As [`Dictionary::of_project`].
+pub fn of_project(project: &Project, clusters: &Clusters, context: &Context<'_>) -> Result<Inquiry> {
+    let (dictionary, sha256) = keep_dictionary(project, clusters, context)?;
     let mut slides = Vec::new();
     for slide in project.slides()? {
         let list = tiles::read(project, &slide, context)?;

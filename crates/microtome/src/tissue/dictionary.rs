@@ -209,7 +209,9 @@ impl Dictionary {
 
 fn no_names(project: &Project, clusters: &Clusters) -> Result<Error> {
     let root = project.root.display();
-    let advice = format!("name them with `microtome tissue name {root} --from names.csv`");
+    let advice = format!(
+        "fill in {root}/out/clusters/names.csv, and name them with `microtome tissue name {root} --from {root}/out/clusters/names.csv`"
+    );
     Ok(match project.database.last_naming_of_others(&clusters.key)? {
         None => Error::usage("no cluster has a name yet").advise(advice),
         Some(at) => Error::usage(format!(

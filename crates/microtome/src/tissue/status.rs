@@ -93,7 +93,7 @@ pub fn status(project: &Project, context: &Context<'_>) -> Result<Status> {
     let by = if by_oracle { ", by an oracle: an experiment" } else { "" };
     lines.push(("names", format!("{named} of {} clusters, {rejected} rejected{by}", found.filled())));
     if named == 0 {
-        then(format!("microtome tissue name {root} --from names.csv"));
+        then(format!("microtome tissue name {root} --from {root}/out/clusters/names.csv"));
     }
     then(format!("microtome tissue query {root} --out OUT"));
     Ok(Status { lines, next: next.unwrap_or_default() })
