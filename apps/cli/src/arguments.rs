@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Nuclei and tissues out of H&E pictures, with almost no labels.
 #[derive(Debug, Parser)]
-#[command(version, after_help = crate::exit::MEANINGS)]
+#[command(name = "microtome", version, after_help = crate::exit::MEANINGS)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Commands,
@@ -332,10 +332,10 @@ impl MapsName {
 #[derive(Args, Debug)]
 pub(crate) struct Common {
     /// Fixes everything that chance decides
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Resolution of all pictures, in µm per pixel, over what their files say
-    #[arg(long, value_name = "UM")]
+    #[arg(long, value_name = "UM", allow_negative_numbers = true)]
     pub(crate) mpp: Option<f64>,
     /// TOML file of values; `microtome nuclei config` prints one
     #[arg(long, value_name = "FILE")]

@@ -81,8 +81,17 @@ fn nuclei(command: Nuclei, budget: Budget) -> Result<ExitCode> {
     }
 }
 
+/// Warnings that are shown in full, of all pictures together.
+const SHOWN_WARNINGS: usize = 5;
+
 /// Says what was done and where to look; the exit code says whether pictures were skipped.
 fn conclude(outcome: &Outcome) -> Result<ExitCode> {
+    for warning in outcome.warnings.iter().take(SHOWN_WARNINGS) {
+        tell!("warning: {warning}");
+    }
+    if let Some(more @ 1..) = outcome.warnings.len().checked_sub(SHOWN_WARNINGS) {
+        tell!("and {more} more warnings, which are in the report");
+    }
     if let Some(report) = &outcome.report {
         say_line!("{} nuclei in {}", outcome.nuclei, pictures_in_words(outcome.pictures));
         say_line!("look at {}", report.display());

@@ -63,7 +63,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let open = open.with_settings(settings)?;
             let found = with_project(&open, budget, |context| tiles::tile(&open, context))?;
             open.keep_settings()?;
-            say_line!("{} tiles of {} slides", found.tiles, found.slides);
+            say_line!("{} tiles of {}", found.tiles, slides_in_words(found.slides));
         }
         TissueCommands::Pretrain { project, encoder, paper, epochs, batch, tiles_at_once } => {
             let (open, mut settings) = opened(&project, "microtome tissue pretrain")?;
@@ -92,7 +92,12 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let (open, _) = opened(&project, "microtome tissue embed")?;
             let encoder = pretrain::encoder(&open)?;
             let found = with_project(&open, budget, |context| embed::embed(&open, &encoder, context))?;
-            say_line!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
+            say_line!(
+                "{} vectors of {} numbers, of {}",
+                found.tiles,
+                found.dimensions,
+                slides_in_words(found.slides)
+            );
         }
         TissueCommands::Import { project, folder, side } => {
             let (open, _) = opened(&project, "microtome tissue import")?;
@@ -101,7 +106,12 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
             let open = open.with_settings(settings)?;
             let found = with_project(&open, budget, |context| exchange::import(&open, &source, context))?;
             open.keep_settings()?;
-            say_line!("{} vectors of {} numbers, of {} slides", found.tiles, found.dimensions, found.slides);
+            say_line!(
+                "{} vectors of {} numbers, of {}",
+                found.tiles,
+                found.dimensions,
+                slides_in_words(found.slides)
+            );
         }
         TissueCommands::Export { project, folder } => {
             let (open, _) = opened(&project, "microtome tissue export")?;
@@ -226,6 +236,10 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
+fn slides_in_words(count: usize) -> String {
+    if count == 1 { "1 slide".to_owned() } else { format!("{count} slides") }
+}
+
 /// Says what clusters there are, and where to look at them.
 fn show(found: &clusters::Clusters, sheets: &Path) -> Result<()> {
     let is_stable = |quality: &&clusters::Quality| quality.stability.is_some_and(|stable| stable >= 0.75);
@@ -274,7 +288,7 @@ fn settings(query: &QueryArguments, level: usize, seed: u64) -> query::QuerySett
 }
 
 fn conclude(answered: &Answered) -> Result<ExitCode> {
-    say_line!("{} slides", answered.slides.len());
+    say_line!("{}", slides_in_words(answered.slides.len()));
     say_line!("look at {}", answered.report.display());
     Ok(match answered.skipped.first() {
         None => ExitCode::SUCCESS,

@@ -56,6 +56,8 @@ pub struct Outcome {
     pub nuclei: usize,
     /// Pictures that could not be worked on.
     pub skipped: Vec<Skipped>,
+    /// What is to be known of those that are done.
+    pub warnings: Vec<String>,
     /// The page that shows it all; none for a training.
     pub report: Option<PathBuf>,
 }
@@ -108,7 +110,8 @@ pub fn train(request: &Request, model_path: &Path, context: &Context<'_>) -> Res
         model.write(model_path)?;
         disk::remove_folder_all(&training)?;
     }
-    Ok(Outcome { pictures: inputs.usable.len(), nuclei: 0, skipped: inputs.skipped, report: None })
+    let (pictures, skipped) = (inputs.usable.len(), inputs.skipped);
+    Ok(Outcome { pictures, nuclei: 0, skipped, warnings: Vec::new(), report: None })
 }
 
 /// Applies a model to pictures, into `out`. Values of the method come from the model; `request.config` is not looked at.
@@ -243,7 +246,12 @@ fn finish(
             pictures
         }
     };
+    let of_picture = |(input, done): (&Input, &PictureDone)| {
+        let name = input.name.clone();
+        done.warnings.clone().into_iter().map(move |warning| format!("{name}: {warning}"))
+    };
     Ok(Outcome {
+        warnings: inputs.usable.iter().zip(&pictures).flat_map(of_picture).collect(),
         pictures: pictures.len(),
         nuclei: pictures.iter().map(|picture| picture.nuclei).sum(),
         skipped: inputs.skipped,

@@ -81,7 +81,7 @@ pub fn to_json(slide: &Slide) -> Result<String> {
 /// A few lines for people.
 pub fn to_text(slide: &Slide) -> String {
     let resolution = match slide.mpp {
-        Some(mpp) => mpp.to_string(),
+        Some(mpp) => format!("{} µm per pixel", (mpp.microns() * 1e6).round() / 1e6),
         None => "resolution not stated".to_owned(),
     };
     let objective = slide.objective_power.map_or(String::new(), |power| format!(", objective {power}×"));

@@ -79,11 +79,19 @@ pub fn read_file(path: &Path) -> Result<Vec<Naming>> {
     parse(&bytes).map_err(|error| error.at(path))
 }
 
+/// What stands between the columns: spreadsheets write what is usual in their country, with a comma in numbers where it is a semicolon.
+fn separator_of(bytes: &[u8]) -> u8 {
+    let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    [b',', b';', b'\t'].into_iter().find(|separator| header.contains(separator)).unwrap_or(b',')
+}
+
 fn parse(bytes: &[u8]) -> Result<Vec<Naming>> {
     let refused = |what: String| {
         Error::input(what).advise("names are a table with the columns cluster and class, and maybe share")
     };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(bytes);
+    let separator = separator_of(bytes);
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(separator).trim(csv::Trim::All).flexible(true).from_reader(bytes);
     let headers =
         reader.headers().map_err(|error| refused(format!("the file is no table ({error})")))?.clone();
     let column = |name: &str| headers.iter().position(|header| header.eq_ignore_ascii_case(name));
@@ -104,7 +112,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Naming>> {
         }
         let share = match share.map(field).filter(|share| !share.is_empty()) {
             None => 1.0,
-            Some(text) => match text.parse::<f64>() {
+            Some(text) => match text.replace(',', ".").parse::<f64>() {
                 Ok(share) if (0.0..=1.0).contains(&share) => share,
                 _ => return Err(refused(format!("line {line}: “{text}” is not a share from 0 to 1"))),
             },
@@ -128,6 +136,12 @@ mod tests {
             parse(b"cluster,tiles,class,share\n0,12,gland,0.9\n1,3,,\n2,4,-,\n3,1, other ,\n").unwrap();
         let found: Vec<_> = read.iter().map(|n| (n.cluster, n.class.as_deref(), n.share)).collect();
         assert_eq!(found, [(0, Some("gland"), 0.9), (2, None, 1.0), (3, Some("other"), 1.0)]);
+        let of_a_spreadsheet =
+            parse(b"cluster;tiles;class;share\n0;12;gland, large;0,9\n1;3;;\n2;4;-;\n").unwrap();
+        let found: Vec<_> =
+            of_a_spreadsheet.iter().map(|n| (n.cluster, n.class.as_deref(), n.share)).collect();
+        assert_eq!(found, [(0, Some("gland, large"), 0.9), (2, None, 1.0)]);
+        assert_eq!(parse(b"cluster\tclass\n7\tgland\n").unwrap()[0].cluster, 7);
         for wrong in [
             &b"a,b\n1,2\n"[..],
             b"cluster,class\nx,gland\n",

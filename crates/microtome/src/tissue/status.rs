@@ -37,7 +37,7 @@ pub fn status(project: &Project, context: &Context<'_>) -> Result<Status> {
         slides.iter().map(|slide| tiles::read(project, slide, context)).collect::<Result<_>>()?;
     let listed: Vec<&TileList> = lists.iter().flatten().collect();
     let count: usize = listed.iter().map(|list| list.corners_px.len()).sum();
-    lines.push(("tiles", format!("{count} of {} of {} slides", listed.len(), slides.len())));
+    lines.push(("tiles", format!("{count}, in {} of {} slides", listed.len(), slides.len())));
     if listed.len() < slides.len() {
         then(tiles::command(project));
     }
@@ -65,7 +65,7 @@ pub fn status(project: &Project, context: &Context<'_>) -> Result<Status> {
             embedded += usize::from(is_done || list.corners_px.is_empty());
         }
     }
-    lines.push(("embeddings", format!("of {embedded} of {} slides", slides.len())));
+    lines.push(("embeddings", format!("{embedded} of {} slides", slides.len())));
     if embedded < slides.len() {
         then(format!("microtome tissue embed {root}"));
     }
