@@ -1,5 +1,8 @@
 //! `microtome`: arguments, progress bars, exit codes. Nothing here computes.
 
+// They panic where nobody reads; `output` has what does not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod arguments;
 mod commands;
 mod doctor;
