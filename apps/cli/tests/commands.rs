@@ -29,7 +29,7 @@ fn a_config_that_is_wrong_is_refused_with_key_and_file() {
 fn a_flag_that_is_wrong_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), "good.toml", "method = \"stain\"\n");
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 14] = [
         (&["--method", "magic"], &["magic", "`method`", "contrastive"]),
         (&["--best-steps", "many"], &["best.steps must be an integer"]),
         (&["--best-steps", "-3"], &["-3", "best.steps"]),
@@ -41,13 +41,14 @@ fn a_flag_that_is_wrong_is_refused_with_its_name() {
         (&["--contrastive-draws", "1000000000"], &["contrastive.draws must be at most"]),
         (&["--seed", "red"], &["--seed", "red"]),
         (&["--mpp", "0"], &["0 µm per pixel is out of range"]),
+        (&["--mpp", "-1"], &["-1 µm per pixel is out of range"]),
         (&["--threads", "0"], &["--threads"]),
         (&["--config", "good.toml", "--stain-vectors", "vibes"], &["stain.vectors", "vibes"]),
     ];
     for (values, phrases) in cases {
         refuse(folder.path(), &run_of(IMAGES, "out", values), 2, phrases);
     }
-    let ended = common::microtome(folder.path(), &run_of(IMAGES, "out", cases[12].0));
+    let ended = common::microtome(folder.path(), &run_of(IMAGES, "out", cases[13].0));
     assert!(!ended.stderr.contains("good.toml"), "the file is not to blame: {ended:?}");
     refuse(folder.path(), &["nuclei", "guess"], 2, &["guess"]);
 }

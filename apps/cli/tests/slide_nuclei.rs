@@ -143,7 +143,8 @@ fn a_killed_run_goes_on_with_the_tiles_that_are_left() {
 fn a_slide_without_tissue_says_so() {
     let folder = tempfile::tempdir().unwrap();
     synth(folder.path(), "glass.tif", ["1500", "1000"], &["--filled", "0"]);
-    succeed(folder.path(), &run("glass.tif", "out", &STAIN));
+    let ended = succeed(folder.path(), &run("glass.tif", "out", &STAIN));
+    assert!(ended.stderr.contains("warning: glass: no nucleus was found because no tissue was"), "{ended:?}");
     let report = std::fs::read_to_string(folder.path().join("out/report.html")).unwrap();
     assert!(report.contains("no nucleus was found because no tissue was"));
     let text = std::fs::read_to_string(folder.path().join("out/geojson/glass.geojson")).unwrap();

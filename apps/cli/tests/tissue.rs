@@ -92,6 +92,14 @@ fn a_person_names_by_file_and_by_command() {
     assert!(std::fs::read(&dictionary).unwrap() != bytes);
     succeed(folder, &["tissue", "name", "p", "--cluster", "1", "--class", "fibres"]);
     assert!(std::fs::read(&dictionary).unwrap() == bytes);
+    for cluster in ["0", "1", "4"] {
+        succeed(folder, &["tissue", "name", "p", "--cluster", cluster, "--reject"]);
+    }
+    assert!(!dictionary.exists(), "no cluster has a class");
+    succeed(folder, &["tissue", "name", "p", "--from", "names.csv"]);
+    succeed(folder, &["tissue", "name", "p", "--cluster", "4", "--class", "fibres"]);
+    succeed(folder, &["tissue", "name", "p", "--cluster", "3", "--reject"]);
+    assert!(std::fs::read(&dictionary).unwrap() == bytes);
     for (arguments, phrase) in [
         (["--cluster", "9", "--class", "dots"], "there is no cluster 9"),
         (["--cluster", "1", "--class", "bone"], "there is no class “bone”"),

@@ -203,11 +203,7 @@ pub(super) fn tissue(command: TissueCommands, budget: Budget) -> Result<ExitCode
                         vec![Naming { cluster, class, share, origin: Origin::Command }]
                     }
                 };
-                let named = names::name(&mut open, &found, &whoever(), &namings)?;
-                match named {
-                    0 => asked::forget_dictionary(&open)?,
-                    _ => asked::keep_dictionary(&open, &found, context).map(drop)?,
-                }
+                let named = names::name(&mut open, &found, &whoever(), &namings, context)?;
                 say_line!("{named} of {} clusters have a name", found.filled());
                 Ok(ExitCode::SUCCESS)
             });

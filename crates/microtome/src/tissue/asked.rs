@@ -79,7 +79,7 @@ impl Kept {
 ///
 /// # Errors
 /// As [`Dictionary::of_project`]; `Io`.
-pub fn keep_dictionary(
+pub(super) fn keep_dictionary(
     project: &Project,
     clusters: &Clusters,
     context: &Context<'_>,
@@ -97,7 +97,7 @@ pub fn keep_dictionary(
 ///
 /// # Errors
 /// `Io`.
-pub fn forget_dictionary(project: &Project) -> Result<()> {
+pub(super) fn forget_dictionary(project: &Project) -> Result<()> {
     disk::remove_file(project.model(FILE))
 }
 

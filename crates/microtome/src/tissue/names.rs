@@ -1,6 +1,8 @@
 //! The names of clusters: given one by one, or by a file that a person filled in beside the pictures of the clusters.
 
+use super::asked;
 use super::clusters::Clusters;
+use crate::context::Context;
 use crate::project::Project;
 use crate::project::database::{Naming, Origin};
 use microtome_vault::{Budget, Error, Result, disk};
@@ -53,11 +55,17 @@ impl Shown {
     }
 }
 
-/// Keeps names for the project's clusters; gives how many clusters have a class now.
+/// Keeps names for the project's clusters, and the dictionary that they make; gives how many clusters have a class now.
 ///
 /// # Errors
-/// `Usage` when a cluster or a class is unknown; then nothing is kept.
-pub fn name(project: &mut Project, clusters: &Clusters, who: &str, namings: &[Naming]) -> Result<usize> {
+/// `Usage` when a cluster or a class is unknown; then nothing is kept. Those of making a dictionary.
+pub fn name(
+    project: &mut Project,
+    clusters: &Clusters,
+    who: &str,
+    namings: &[Naming],
+    context: &Context<'_>,
+) -> Result<usize> {
     for naming in namings {
         clusters.check(&[naming.cluster])?;
         if let Some(class) = &naming.class {
@@ -66,7 +74,12 @@ pub fn name(project: &mut Project, clusters: &Clusters, who: &str, namings: &[Na
     }
     project.database.name(&clusters.key, who, namings)?;
     let all = project.database.namings(&clusters.key)?;
-    Ok(all.iter().filter(|naming| naming.class.is_some()).count())
+    let named = all.iter().filter(|naming| naming.class.is_some()).count();
+    match named {
+        0 => asked::forget_dictionary(project)?,
+        _ => asked::keep_dictionary(project, clusters, context).map(drop)?,
+    }
+    Ok(named)
 }
 
 /// The names in a file: `cluster,class` and maybe `share`, the share of what was shown that is of the class. A line without a
